@@ -1,0 +1,32 @@
+# Logging, checkpoints and environment, the same for all configs.
+custom_imports = dict(imports=["uda.engine"], allow_failed_imports=False)
+default_scope = "mmseg"
+default_hooks = dict(
+    runtime_info=dict(type="RuntimeInfoHook"),
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="DeviceLogger", interval=50),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2000, max_keep_ckpts=2),
+    sampler_seed=None,  # our sampler needs no new seed each epoch
+)
+custom_hooks = [
+    dict(type="RandomState"),
+    dict(type="PictureLog", interval=500),
+    dict(type="DeployCheckpoint"),
+]
+# Each logged value is already the mean over its interval.
+log_processor = dict(type="LogProcessor", window_size=1, by_epoch=False)
+visualizer = dict(
+    type="Visualizer",
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+)
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+log_level = "INFO"
+load_from = None
+resume = False
+randomness = dict(seed=0)
+val_cfg = dict(type="ValLoop")

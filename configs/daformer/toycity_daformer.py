@@ -1,0 +1,20 @@
+# python tools/train.py configs/daformer/toycity_daformer.py
+_base_ = [
+    "../_base_/data/toycity.py",
+    "../_base_/models/efficientnet_lite0.py",
+    "../_base_/schedules/cpu_600.py",
+    "../_base_/runtime/default.py",
+]
+train_dataloader = dict(dataset=dict(sampling=dict(temperature=0.1)))
+model = dict(
+    data_preprocessor=dict(size=(192, 256)),  # the crop
+    method=dict(
+        type="SelfTraining",
+        # The published decay of 0.999 averages over a thousand iterations, more than there are.
+        teacher=dict(type="EMATeacher", decay=0.99),
+        selector=dict(type="ConfidenceShare", threshold=0.9),
+        mixer=dict(type="ClassMix"),
+        view=dict(type="ColorJitterBlur"),
+        terms=[dict(type="FeatureDistance", weight=0.005)],
+    ),
+)

@@ -1,0 +1,11 @@
+# python tools/train.py configs/source_only/cityscapes2acdc_source_only_mitb5.py
+# Cityscapes -> ACDC. Expected: not run here.
+# Cost: about a third of the DAFormer run.
+_base_ = [
+    "../_base_/data/cityscapes2acdc_512.py",
+    "../_base_/models/daformer_mitb5.py",
+    "../_base_/schedules/daformer_40k.py",
+    "../_base_/runtime/default.py",
+]
+train_dataloader = dict(dataset=dict(target=None))
+model = dict(method=dict(type="SourceOnly"))

@@ -1,0 +1,12 @@
+# python tools/train.py configs/source_only/toycity_source_only.py
+_base_ = [
+    "../_base_/data/toycity.py",
+    "../_base_/models/efficientnet_lite0.py",
+    "../_base_/schedules/cpu_600.py",
+    "../_base_/runtime/default.py",
+]
+train_dataloader = dict(dataset=dict(target=None))
+model = dict(
+    data_preprocessor=dict(size=(192, 256)),  # the crop
+    method=dict(type="SourceOnly"),
+)

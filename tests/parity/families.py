@@ -1,0 +1,65 @@
+"""Which check runs on which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.parity.daformer_iterations import check_uda_iter
+from tests.parity.daformer_network import check_mit_daformer
+from tests.parity.daformer_optimisation import check_ema, check_lr
+from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
+from tests.parity.daformer_sampling import check_rcs
+from tests.parity.rows import Row
+
+Check = Callable[[Path], list[Row]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The checks of one group of published methods.
+
+    Attributes:
+        checks: By the part of the file name before the tag: `fd` checks `fd_a.npz`.
+        waiting: Parts of names whose files wait for the named issue.
+    """
+
+    checks: Mapping[str, Check]
+    waiting: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, name: str) -> Check | None:
+        """The check of a file name, or None."""
+        kind = _kind(name, self.checks)
+        return None if kind is None else self.checks[kind]
+
+    def not_built(self, name: str) -> str | None:
+        """The issue a file name waits for, or None."""
+        kind = _kind(name, self.waiting)
+        return None if kind is None else self.waiting[kind]
+
+    def known(self) -> list[str]:
+        """All kinds of names that some check handles."""
+        return [f"{kind}_*" for kind in sorted(self.checks)]
+
+
+def _kind(name: str, kinds: Mapping[str, object]) -> str | None:
+    """The longest kind with which a name starts, followed by a tag."""
+    return max((kind for kind in kinds if name.startswith(f"{kind}_")), key=len, default=None)
+
+
+FAMILIES: dict[str, Family] = {
+    "daformer": Family(
+        checks={
+            "classmix": check_classmix,
+            "ema": check_ema,
+            "fd": check_fd,
+            "lr": check_lr,
+            "mit_daformer": check_mit_daformer,
+            "rcs": check_rcs,
+            "strong_aug": check_strong_aug,
+            "uda_iter": check_uda_iter,
+        },
+        waiting={"hrda": "HRDA", "mic": "MIC"},
+    ),
+}

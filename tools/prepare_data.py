@@ -1,0 +1,111 @@
+"""Convert the labels of a downloaded data set to train ids and count the pixels of each class."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from rich.console import Console
+
+from uda.data.layouts import LAYOUTS, Layout, folder_layout
+from uda.data.prepare import Prepared, prepare, statistics_table
+
+EXAMPLE = "example: python tools/prepare_data.py gta5 data/gta --workers 8"
+
+
+def main() -> int:
+    """Exit status: 0 done, 1 the data cannot be prepared, 130 interrupted."""
+    arguments = parse_arguments()
+    try:
+        prepared = prepare(
+            layout_of(arguments),
+            arguments.root,
+            workers=arguments.workers,
+            out=arguments.out,
+            force=arguments.force,
+            unknown=arguments.unknown,
+            skip_mismatched=arguments.skip_mismatched,
+        )
+    except KeyboardInterrupt:
+        print("interrupted; start the same command again to continue", file=sys.stderr)
+        return 130
+    except BrokenProcessPool:
+        print("error: a worker process died (out of memory?); use fewer --workers", file=sys.stderr)
+        return 1
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report(prepared)
+    return 0
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Command line arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "layout", choices=sorted(LAYOUTS), metavar="LAYOUT", help=" | ".join(LAYOUTS)
+    )
+    parser.add_argument("root", type=Path, metavar="ROOT", help="folder of the data set")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write here if ROOT is read-only")
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores, metavar="N", help=f"processes (default {cores})"
+    )
+    parser.add_argument("--force", action="store_true", help="convert again what is there already")
+    parser.add_argument(
+        "--label-map", type=Path, metavar="JSON", help='folder only: {"raw id": train id, ...}'
+    )
+    parser.add_argument(
+        "--unknown",
+        choices=("error", "ignore"),
+        default="error",
+        help="undefined ids: stop, or 255",
+    )
+    parser.add_argument(
+        "--skip-mismatched", action="store_true", help="leave out labels unlike their image in size"
+    )
+    return parser.parse_args()
+
+
+def layout_of(arguments: argparse.Namespace) -> Layout:
+    """Layout that the arguments name, with the label map in it."""
+    if arguments.label_map is None:
+        return LAYOUTS[arguments.layout]
+    if arguments.layout != "folder":
+        raise ValueError(f"--label-map goes with layout folder, not with {arguments.layout}")
+    return folder_layout(read_label_map(arguments.label_map))
+
+
+def read_label_map(path: Path) -> dict[int, int]:
+    """Table ``{raw id: train id}`` of a JSON file, whose keys are strings as JSON wants them."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {int(raw): int(train_id) for raw, train_id in content.items()}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"label map not found: {path}") from None
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f'label map {path} is not of the form {{"7": 0, "26": 1}}: {error}'
+        ) from error
+
+
+def report(prepared: Prepared) -> None:
+    """Print the table on standard output and the warnings on standard error."""
+    console = Console()
+    if prepared.statistics is not None:
+        console.print(statistics_table(prepared))
+    for warning in prepared.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"{prepared.converted} converted, {prepared.kept} kept")
+    if prepared.statistics_path is not None:
+        print(f"statistics: {prepared.statistics_path}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Train by a config: `python tools/train.py CONFIG`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(
+        description="Train a method by its config.",
+        epilog="example: python tools/train.py configs/daformer/toycity_daformer.py --seed 1",
+    )
+    parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
+    parser.add_argument("--work-dir", help="folder of the run (default: work_dirs/<config name>)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
+    )
+    parser.add_argument("--seed", type=int, help="replaces the config's seed")
+    parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config"
+    )
+    # Set by older launchers; torchrun uses the environment.
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    """Train."""
+    arguments = parse_arguments()
+    from uda.engine.train import build_runner, load_config
+
+    config = load_config(arguments.config, arguments.cfg_options)
+    work_dir = arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem
+    runner = build_runner(
+        config,
+        work_dir=work_dir,
+        seed=arguments.seed,
+        amp=arguments.amp,
+        launcher=arguments.launcher,
+        resume=arguments.resume,
+    )
+    runner.train()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (FileNotFoundError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,169 @@
+"""Source-target pairs: what a draw contains follows from (seed, draw number) alone."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from mmseg.registry import DATASETS
+
+from uda.data.rare_class_sampling import RareClassSampling, RareClassTable, fetch_until
+from uda.data.seeding import epoch_index, seeded
+from uda.data.source_statistics import dataset_statistics
+
+SOURCE_STREAM, TARGET_STREAM = 0, 1
+
+
+@DATASETS.register_module()
+class SourceTargetPairs:
+    """Training items ``{"source": item, "target": item}``, an item being what the pipeline packs.
+
+    ``pairs[(seed, draw)]`` is a pure function: equal in any process, after any other draw. Without
+    `sampling` the source goes through its images once an epoch, newly shuffled each time; with it,
+    by rare class sampling. The target goes through its images once an epoch in an order of its own,
+    so pairs change from epoch to epoch. Source and target have separate random numbers: changing
+    one's pipeline leaves the other's items as they were. To be used with
+    ``sampler=dict(type="DrawSampler")``.
+
+    Args:
+        source: Labelled data set, or its config.
+        target: Unlabelled data set, or its config; None for training on the source alone (items
+            have no ``"target"`` then).
+        sampling: `RareClassSampling`, or a dict of its arguments; None draws all images alike.
+
+    Raises:
+        ValueError: A data set is empty, an unknown sampling argument, or no image qualifies for a
+            class (see `RareClassSampling`).
+    """
+
+    def __init__(
+        self,
+        *,
+        source: Any,
+        target: Any = None,
+        sampling: RareClassSampling | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.source = DATASETS.build(source) if isinstance(source, Mapping) else source
+        self.target = DATASETS.build(target) if isinstance(target, Mapping) else target
+        self.sampling = _build_sampling(sampling)
+        self.table: RareClassTable | None = None
+        self._initialised = False
+
+    def full_init(self) -> None:
+        """Read the folders and, for rare class sampling, the statistics; once."""
+        if self._initialised:
+            return
+        for name, dataset in (("source", self.source), ("target", self.target)):
+            if dataset is None:
+                continue
+            if hasattr(dataset, "full_init"):
+                dataset.full_init()
+            if len(dataset) == 0:
+                raise ValueError(f"SourceTargetPairs: the {name} data set is empty: {dataset!r}")
+        if self.sampling is not None:
+            statistics = dataset_statistics(self.source, self.sampling.statistics)
+            self.table = self.sampling.table(statistics, self.metainfo["classes"])
+        self._initialised = True
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Classes and palette, those of the source."""
+        return dict(self.source.metainfo)
+
+    def __len__(self) -> int:
+        """Number of source images, one epoch; draws go on beyond it without end."""
+        return len(self.source)
+
+    def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
+        """The pair of one draw.
+
+        Args:
+            index: (seed, draw number), both >= 0.
+
+        Raises:
+            TypeError: The index is a plain number.
+        """
+        if not (isinstance(index, Sequence) and len(index) == 2):
+            raise TypeError(
+                f"SourceTargetPairs wants an index (seed, draw), got {index!r}; "
+                "set sampler=dict(type='DrawSampler') in the train_dataloader"
+            )
+        self.full_init()
+        seed, draw = index
+        with seeded(seed, draw, SOURCE_STREAM):
+            pair = {"source": self._source_item(seed, draw)}
+        if self.target is not None:
+            position = epoch_index(seed, draw, len(self.target), TARGET_STREAM)
+            with seeded(seed, draw, TARGET_STREAM):
+                pair["target"] = _not_none(self.target[position], self.target, position)
+        return pair
+
+    def _source_item(self, seed: int, draw: int) -> Any:
+        if self.table is None or self.sampling is None:
+            position = epoch_index(seed, draw, len(self.source), SOURCE_STREAM)
+            return _not_none(self.source[position], self.source, position)
+        class_id, position = self.table.draw(np.random)
+        crop_pixels = self.table.crop_pixels
+        load, crop, rest = split_pipeline(self.source.pipeline.transforms)
+        loaded = _apply(load, self.source.get_data_info(position))
+
+        def enough(results: dict[str, Any]) -> bool:
+            label = results["gt_seg_map"]
+            return bool((label == class_id).sum() > crop_pixels(label.size))
+
+        # A copy for each try: a transform may write into the arrays it is given.
+        cropped, _ = fetch_until(
+            lambda: _apply(crop, copy.deepcopy(loaded)), enough, self.sampling.retries
+        )
+        return _apply(rest, cropped)
+
+
+def split_pipeline(transforms: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
+    """Transforms that read files, those up to the crop (drawn again by RCS), and the rest.
+
+    Reading is the leading run of transforms named ``Load...``; the second part ends with the last
+    one named ``...Crop...``, or before packing when there is none.
+    """
+    names = [type(transform).__name__ for transform in transforms]
+    read = next((i for i, name in enumerate(names) if not name.startswith("Load")), len(names))
+    crops = [i + 1 for i, name in enumerate(names) if "Crop" in name]
+    packs = [i for i, name in enumerate(names) if name.startswith("Pack")]
+    end = max(read, crops[-1] if crops else (packs[0] if packs else len(names)))
+    return list(transforms[:read]), list(transforms[read:end]), list(transforms[end:])
+
+
+def _apply(transforms: Sequence[Any], results: Any) -> Any:
+    for transform in transforms:
+        results = transform(results)
+        if results is None:
+            raise ValueError(f"SourceTargetPairs: transform {transform!r} dropped the image (None)")
+    return results
+
+
+def _not_none(item: Any, dataset: Any, position: int) -> Any:
+    if item is None:
+        raise ValueError(
+            f"SourceTargetPairs: the pipeline of {type(dataset).__name__} dropped image {position}"
+        )
+    return item
+
+
+def _build_sampling(
+    sampling: RareClassSampling | Mapping[str, Any] | None,
+) -> RareClassSampling | None:
+    if sampling is None or isinstance(sampling, RareClassSampling):
+        return sampling
+    arguments = dict(sampling)
+    kind = arguments.pop("type", "RareClassSampling")
+    if kind not in ("RareClassSampling", RareClassSampling):
+        raise ValueError(f"sampling type must be 'RareClassSampling', got {kind!r}")
+    known = [name for name in inspect.signature(RareClassSampling).parameters]
+    for key in arguments:
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
+            raise ValueError(f"sampling has no argument {key!r}; did you mean {nearest[0]!r}?")
+    return RareClassSampling(**arguments)

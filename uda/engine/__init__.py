@@ -1,0 +1,10 @@
+"""What ties methods to mmengine's Runner; importing it registers everything."""
+
+from uda._quiet import quiet_mmseg_import
+
+quiet_mmseg_import()
+
+import uda.data.registration  # noqa: E402, F401
+import uda.evaluation  # noqa: E402, F401
+import uda.models  # noqa: E402, F401
+from uda.engine import distributed, hooks, model, optim, schedule  # noqa: E402, F401

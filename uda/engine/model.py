@@ -1,0 +1,196 @@
+"""The model that mmengine's Runner trains and evaluates: networks and a method around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from mmengine.optim import OptimWrapper
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from uda import registry
+from uda.engine.log import DeviceScalars
+from uda.methods import Method
+from uda.models import SegmentationNetwork
+from uda.structures import Batch, Labelled, Unlabelled
+
+
+class RunnerOptimiser:
+    """mmengine's optimiser wrapper with the interface a method needs.
+
+    Args:
+        wrapper: From the Runner.
+        model: The model, for the wrapper's precision context.
+        average: Averages gradients over processes before the step; None for one process.
+    """
+
+    def __init__(self, wrapper: OptimWrapper, model: nn.Module, average: Any = None) -> None:
+        self.wrapper, self.model, self.average = wrapper, model, average
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.wrapper.zero_grad()
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`, scaled if the precision asks for it."""
+        self.wrapper.backward(loss)
+
+    def step(self) -> None:
+        """Average over processes, then move the weights."""
+        if self.average is not None:
+            self.average()
+        self.wrapper.step()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which forward passes run."""
+        context: AbstractContextManager[object] = self.wrapper.optim_context(self.model)
+        return context
+
+
+@MODELS.register_module()
+class DomainAdaptation(BaseModel):
+    """A student network, and the method that adapts it.
+
+    Args:
+        network: Config of a segmentor that mmseg builds, such as an `EncoderDecoder`.
+        method: Config of a method, its parts as nested configs under `teacher`, `selector`,
+            `mixer`, `view` and `terms`. The number of classes and the normalisation are filled
+            in from `network` and `data_preprocessor`.
+        data_preprocessor: Config of mmseg's `SegDataPreProcessor`.
+        evaluate: Names of the networks that validation runs.
+        channels_last: Keep images and weights in channels-last layout, which is faster for
+            convolutional encoders; rounding differs.
+    """
+
+    method: Method
+
+    def __init__(
+        self,
+        *,
+        network: Mapping[str, Any],
+        method: Mapping[str, Any],
+        data_preprocessor: Mapping[str, Any],
+        evaluate: Sequence[str] = ("student", "teacher"),
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
+        student = SegmentationNetwork.from_config(network)
+        self.num_classes: int = student.num_classes
+        self.method = build_method(
+            method,
+            student,
+            num_classes=self.num_classes,
+            mean=data_preprocessor["mean"],
+            std=data_preprocessor["std"],
+        )
+        self.evaluate = [name for name in evaluate if name in self.method.networks()]
+        self.log = DeviceScalars()
+        self.average_gradients: Any = None
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.to(memory_format=self.memory_format)
+
+    def init_weights(self) -> None:
+        """Load the student's initial weights and start everything else from them."""
+        student: Any = self.method.student
+        student.init_weights()
+        self.method.initialise()
+        self.to(memory_format=self.memory_format)
+
+    def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
+        """One iteration on a batch of the loader.
+
+        The log stays on the device until a hook asks for it (`self.log`), so that no iteration
+        waits for it; nothing is returned to the Runner.
+        """
+        optimiser = RunnerOptimiser(optim_wrapper, self, self.average_gradients)
+        self.log.add(self.method.training_step(self.batch(data), optimiser))
+        return {}
+
+    def batch(self, data: Mapping[str, Any]) -> Batch:
+        """What the loader gave, normalised and on the device."""
+        source = self.data_preprocessor(data["source"], True)
+        label = torch.stack([s.gt_sem_seg.data.squeeze(0) for s in source["data_samples"]])
+        image = source["inputs"].to(memory_format=self.memory_format)
+        labelled = Labelled(image, label.long())
+        if "target" not in data:
+            return Batch(labelled)
+        target = self.data_preprocessor(data["target"], True)
+        image = target["inputs"].to(memory_format=self.memory_format)
+        return Batch(labelled, Unlabelled(image, unpadded(target["data_samples"], image)))
+
+    def forward(
+        self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "predict"
+    ) -> list[Any]:
+        """Predictions of all networks in `evaluate`, written into the data samples.
+
+        The first network's prediction is `pred_sem_seg`, as mmseg's tools expect it; that of
+        another network `<name>_pred_sem_seg`.
+        """
+        if mode != "predict":
+            raise ValueError(
+                f"DomainAdaptation is trained by train_step; mode {mode!r} is not used."
+            )
+        samples = data_samples or []
+        networks: dict[str, Any] = dict(self.method.networks())
+        inputs = inputs.to(memory_format=self.memory_format)
+        predictions: dict[str, list[Any]] = {}
+        for name in self.evaluate:
+            results = networks[name].segmentor.predict(inputs, data_samples)
+            predictions[name] = [result.pred_sem_seg for result in results]
+            samples = results
+            for result in results:
+                result.pop("seg_logits", None)
+        for name, maps in predictions.items():
+            key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
+            for sample, prediction in zip(samples, maps, strict=True):
+                sample.set_data({key: prediction})
+        return samples
+
+
+def unpadded(samples: Sequence[Any], image: Tensor) -> Tensor | None:
+    """Where images are not padding: (N, H, W) bool, or None if none was padded.
+
+    Args:
+        samples: After the preprocessor, which notes how much it padded.
+        image: (N, 3, H, W).
+    """
+    margins = [sample.metainfo["padding_size"] for sample in samples]  # left, right, top, bottom
+    if not any(any(margin) for margin in margins):
+        return None
+    valid = torch.zeros(len(image), *image.shape[2:], dtype=torch.bool)
+    height, width = image.shape[2:]
+    for mask, (left, right, top, bottom) in zip(valid, margins, strict=True):
+        mask[top : height - bottom, left : width - right] = True
+    return valid.to(image.device, non_blocking=True)
+
+
+def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -> Method:
+    """The method that `config` describes, with all its parts, around `student`.
+
+    Args:
+        config: See `DomainAdaptation`.
+        student: The network to train.
+        **shared: What parts may want to know: `num_classes`, `mean`, `std`.
+
+    Raises:
+        ValueError: A type or an argument is unknown.
+    """
+    settings = dict(config)
+    single = {
+        "teacher": registry.TEACHERS,
+        "selector": registry.SELECTORS,
+        "mixer": registry.MIXERS,
+        "view": registry.VIEWS,
+    }
+    for key, kind in single.items():
+        if settings.get(key) is not None:
+            settings[key] = registry.build_part(kind, settings[key], student=student, **shared)
+    settings["terms"] = [
+        registry.build_part(registry.TERMS, term, **shared) for term in settings.get("terms", ())
+    ]
+    method: Method = registry.build_part(registry.METHODS, settings, student=student, **shared)
+    return method

@@ -1,0 +1,97 @@
+"""Parameter groups by name, and bfloat16 training."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
+
+_FACTORS = ("lr_mult", "decay_mult")
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class ParameterGroups:
+    """Makes the optimiser over the student's parameters, few groups by name.
+
+    A parameter belongs to the longest key of `custom_keys` that its name contains (DAFormer:
+    `head` learns ten times as fast, `norm` is not decayed). Parameters with the same factors
+    share one group, so that fused and foreach optimisers take few calls. Teacher and frozen
+    encoders are not handed to the optimiser.
+
+    Args:
+        optim_wrapper_cfg: Config of the wrapper, with an `optimizer`.
+        paramwise_cfg: `dict(custom_keys={"head": dict(lr_mult=10.0)})` with the factors `lr_mult`
+            and `decay_mult`.
+
+    Raises:
+        ValueError: `paramwise_cfg` has another key, or a factor is unknown.
+    """
+
+    def __init__(
+        self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None
+    ) -> None:
+        self.wrapper = dict(optim_wrapper_cfg)
+        settings = dict(paramwise_cfg or {})
+        self.keys: Mapping[str, Mapping[str, float]] = settings.pop("custom_keys", {})
+        if settings:
+            raise ValueError(f"paramwise_cfg takes only custom_keys, not {sorted(settings)}.")
+        for key, factors in self.keys.items():
+            unknown = sorted(set(factors) - set(_FACTORS))
+            if unknown:
+                raise ValueError(f"custom_keys[{key!r}] takes {list(_FACTORS)}, not {unknown}.")
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """The wrapped optimiser for the student of `model`."""
+        inner: Any = getattr(model, "module", model)
+        optimizer = dict(self.wrapper["optimizer"])
+        groups = self.groups(
+            inner.method.student, lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
+        )
+        wrapper = {"type": "OptimWrapper", **self.wrapper}
+        wrapper["optimizer"] = OPTIMIZERS.build({**optimizer, "params": groups})
+        built: OptimWrapper = OPTIM_WRAPPERS.build(wrapper)
+        return built
+
+    def groups(self, student: nn.Module, *, lr: float, decay: float) -> list[dict[str, Any]]:
+        """Parameter groups of `student`, each with its own learning rate and decay."""
+        members: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in student.named_parameters():
+            if parameter.requires_grad:
+                members.setdefault(self.factors(name), []).append(parameter)
+        return [
+            {"params": parameters, "lr": lr * lr_mult, "weight_decay": decay * decay_mult}
+            for (lr_mult, decay_mult), parameters in members.items()
+        ]
+
+    def factors(self, name: str) -> tuple[float, float]:
+        """Factors of learning rate and decay for the parameter called `name`.
+
+        >>> keys = {"head": dict(lr_mult=10.0), "norm": dict(decay_mult=0.0)}
+        >>> ParameterGroups(dict(), dict(custom_keys=keys)).factors("backbone.norm1.weight")
+        (1.0, 0.0)
+        """
+        for key in sorted(sorted(self.keys), key=len, reverse=True):
+            if key in name:
+                found = self.keys[key]
+                return found.get("lr_mult", 1.0), found.get("decay_mult", 1.0)
+        return 1.0, 1.0
+
+
+@OPTIM_WRAPPERS.register_module()
+class BFloat16OptimWrapper(OptimWrapper):
+    """Forward passes in bfloat16 where that is safe, weights and gradients in float32.
+
+    bfloat16 has the range of float32, so no loss scaling is needed. Runs on CPU and CUDA.
+    """
+
+    @contextlib.contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """The autocast context of the model's device."""
+        device = next(model.parameters()).device.type
+        with super().optim_context(model), torch.autocast(device, torch.bfloat16):
+            yield

@@ -1,0 +1,59 @@
+"""The learning-rate schedule of DAFormer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.optim import _ParamScheduler
+from mmengine.registry import PARAM_SCHEDULERS
+
+
+@PARAM_SCHEDULERS.register_module()
+class WarmUpPolyLR(_ParamScheduler):
+    """Polynomial decay times a linear warm-up, for each iteration.
+
+    At iteration i, counted from 0: `lr = base (1 - i/n)^power`, and while `i < warmup` this times
+    `1 - (1 - i/warmup)(1 - warmup_ratio)`: the warm-up multiplies the decaying value (mmcv 1.x
+    `LrUpdaterHook`; DAFormer with power 1, warm-up 1500, ratio 1e-6).
+
+    Args:
+        optimizer: Given by the Runner.
+        end: n, iterations of the whole run; the Runner fills it in.
+        power: Exponent of the decay; 1 is linear.
+        warmup: Iterations of warm-up.
+        warmup_ratio: Share of the learning rate at iteration 0.
+        by_epoch: Has to be False.
+        last_step: Given by the Runner.
+
+    Raises:
+        ValueError: `by_epoch` is True or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        end: int,
+        power: float = 1.0,
+        warmup: int = 1500,
+        warmup_ratio: float = 1e-6,
+        by_epoch: bool = False,
+        last_step: int = -1,
+    ) -> None:
+        if by_epoch:
+            raise ValueError("WarmUpPolyLR counts iterations: set by_epoch=False.")
+        if end <= 0 or warmup < 0:
+            raise ValueError(f"end has to be > 0 and warmup >= 0, not {end} and {warmup}.")
+        self.iterations, self.power = end, power
+        self.warmup, self.warmup_ratio = warmup, warmup_ratio
+        super().__init__(optimizer, "lr", begin=0, last_step=last_step, by_epoch=False)
+
+    def factor(self, iteration: int) -> float:
+        """Share of the base learning rate at `iteration`."""
+        factor = (1 - min(iteration, self.iterations) / self.iterations) ** self.power
+        if iteration < self.warmup:
+            factor *= 1 - (1 - iteration / self.warmup) * (1 - self.warmup_ratio)
+        return float(factor)
+
+    def _get_value(self) -> list[float]:
+        return [base * self.factor(self.last_step) for base in self.base_values]

@@ -1,0 +1,94 @@
+"""Training and evaluation by a config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import uda.engine  # noqa: F401 - registers everything
+from uda.engine.config import check_config
+
+Precision = Literal["off", "bf16", "fp16"]
+Launcher = Literal["none", "pytorch", "slurm"]
+
+
+def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> Config:
+    """The config of a file, with `options` ("model.method.teacher.decay": 0.99) merged in.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: A key is unknown; the nearest known one is proposed.
+    """
+    file = Path(path).absolute()
+    if not file.is_file():
+        raise FileNotFoundError(f"There is no config {file}.")
+    config = Config.fromfile(str(file))
+    if options:
+        config.merge_from_dict(dict(options))
+    check_config(config)
+    return config
+
+
+def build_runner(
+    config: Config,
+    *,
+    work_dir: str | Path,
+    seed: int | None = None,
+    amp: Precision = "off",
+    launcher: Launcher = "none",
+    resume: bool = False,
+) -> Runner:
+    """The Runner for a config.
+
+    Args:
+        config: From `load_config`; changed by the other arguments.
+        work_dir: Folder of the run.
+        seed: Replaces the config's seed.
+        amp: Precision of forward passes.
+        launcher: How several processes were started.
+        resume: Go on from the newest checkpoint in `work_dir`.
+
+    Raises:
+        ValueError: fp16 was asked for without a GPU.
+    """
+    config.work_dir = str(work_dir)
+    config.launcher = launcher
+    config.resume = resume
+    if seed is not None:
+        config.randomness = {**config.get("randomness", {}), "seed": seed}
+    set_precision(config, amp)
+    if launcher != "none":
+        config.model_wrapper_cfg = {"type": "Replicated"}
+        if not torch.cuda.is_available():
+            start_gloo(launcher)
+    return Runner.from_cfg(config)
+
+
+def set_precision(config: Config, amp: Precision) -> None:
+    """Choose the optimiser wrapper for a precision."""
+    if amp == "off":
+        return
+    if amp == "fp16" and not torch.cuda.is_available():
+        raise ValueError("--amp fp16 needs a CUDA device; on a CPU use --amp bf16 or off.")
+    wrapper = {"bf16": "BFloat16OptimWrapper", "fp16": "AmpOptimWrapper"}[amp]
+    config.optim_wrapper.type = wrapper
+
+
+def start_gloo(launcher: Launcher) -> None:
+    """Join the processes on a machine without GPU, before mmengine would ask for one."""
+    if launcher != "pytorch":
+        raise ValueError("Without a GPU only --launcher pytorch (torchrun) can start processes.")
+    missing = [k for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if k not in os.environ]
+    if missing:
+        raise ValueError(
+            f"--launcher pytorch needs {', '.join(missing)} in the environment; start by "
+            "`torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`."
+        )
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")

@@ -1,0 +1,15 @@
+"""Losses: pure functions of tensors, each with its formula and source."""
+
+from uda.losses.cross_entropy import pixel_accuracy, weighted_cross_entropy
+from uda.losses.entropy import entropy_map, mean_entropy
+from uda.losses.feature_distance import downscale_label, feature_distance, masked_mean
+
+__all__ = [
+    "downscale_label",
+    "entropy_map",
+    "feature_distance",
+    "masked_mean",
+    "mean_entropy",
+    "pixel_accuracy",
+    "weighted_cross_entropy",
+]

@@ -1,0 +1,84 @@
+"""Cross-entropy with pixel weights, as self-training needs it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Average = Literal["all", "valid"]
+
+
+def weighted_cross_entropy(
+    logits: Tensor,
+    label: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = 255,
+    average: Average = "all",
+) -> Tensor:
+    """The mean over pixels of `weight * -log softmax(logits)[label]`.
+
+    Ignored pixels add nothing to the sum. With `average="all"` they still count in the
+    denominator: `sum(w * ce) / (N H W)`, which is what the released code of DACS and DAFormer
+    does (mmseg's `weight_reduce_loss` without `avg_factor`), so that published learning rates
+    keep their meaning. `average="valid"` divides by the number of labelled pixels.
+
+    Args:
+        logits: (N, K, H, W) float.
+        label: (N, H, W) int64, class ids or `ignore_index`.
+        weight: (N, H, W) float, weight of each pixel in [0, 1]; None means 1 everywhere.
+        ignore_index: The id that is in no loss.
+        average: What the sum is divided by: `"all"` pixels or the `"valid"` ones.
+
+    Returns:
+        A scalar. It is 0, with zero gradient, where no pixel is labelled.
+
+    Raises:
+        ValueError: The shapes do not fit, or `average` is unknown.
+
+    >>> logits = torch.zeros(1, 2, 1, 2)
+    >>> label = torch.tensor([[[0, 255]]])
+    >>> round(weighted_cross_entropy(logits, label).item(), 4)  # log(2) over 2 pixels
+    0.3466
+    >>> round(weighted_cross_entropy(logits, label, average="valid").item(), 4)
+    0.6931
+    """
+    _check_shapes(logits, label, weight)
+    loss = F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
+    if weight is not None:
+        loss = loss * weight
+    if average == "all":
+        return loss.mean()
+    if average == "valid":
+        # At least 1: a batch without a label gives 0, not NaN.
+        return loss.sum() / (label != ignore_index).sum().clamp(min=1)
+    raise ValueError(f'average has to be "all" or "valid", not {average!r}.')
+
+
+def pixel_accuracy(logits: Tensor, label: Tensor) -> Tensor:
+    """The percentage of all pixels whose highest logit is the label's; ignored ones are wrong.
+
+    Dividing by all pixels follows the released code, so that logs can be compared.
+
+    Args:
+        logits: (N, K, H, W) float.
+        label: (N, H, W) int64.
+
+    Returns:
+        A scalar in [0, 100], without gradient.
+    """
+    # max is several times faster than argmax on a CPU
+    return (logits.detach().max(1).indices == label).float().mean() * 100
+
+
+def _check_shapes(logits: Tensor, label: Tensor, weight: Tensor | None) -> None:
+    wanted = torch.Size((logits.shape[0], *logits.shape[2:]))
+    for name, given in (("label", label), ("weight", weight)):
+        if given is not None and given.shape != wanted:
+            raise ValueError(
+                f"{name} has shape {tuple(given.shape)}, but logits of shape "
+                f"{tuple(logits.shape)} need {tuple(wanted)}; resize the logits to the label."
+            )

@@ -1,0 +1,78 @@
+"""Distance between the student's features and those of a frozen encoder."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def feature_distance(features: Tensor, reference: Tensor) -> Tensor:
+    """The L2 norm over channels of the difference, at each position.
+
+    `d_j = || f_j - r_j ||_2` (Hoyer et al., DAFormer, CVPR 2022), neither squared nor divided by
+    the number of channels. Where both agree exactly the gradient is 0.
+
+    Args:
+        features: (N, C, h, w) float, the student's map.
+        reference: (N, C, h, w) float, the frozen encoder's map.
+
+    Returns:
+        (N, h, w) float, at least 0.
+
+    >>> f = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
+    >>> feature_distance(f, torch.zeros_like(f)).item()
+    5.0
+    """
+    return torch.linalg.vector_norm(features - reference, dim=1)
+
+
+def downscale_label(
+    label: Tensor,
+    size: tuple[int, int],
+    *,
+    num_classes: int,
+    min_share: float = 0.75,
+    ignore_index: int = 255,
+) -> Tensor:
+    """The class that holds at least `min_share` of the block behind each position of a map.
+
+    One-hot with the ignored pixels as a further class, average pooling, highest share; blocks
+    won by the ignored class or below `min_share` become `ignore_index`.
+
+    Args:
+        label: (N, H, W) int64, class ids or `ignore_index`.
+        size: Height and width of the feature map. Where they divide those of the label, the
+            blocks are those of an average pooling with this factor, as in the released code.
+        num_classes: K.
+        min_share: Share of the block in [0, 1].
+        ignore_index: Id of pixels without a class.
+
+    Returns:
+        (N, *size) int64.
+
+    >>> label = torch.tensor([[[1, 1, 0, 0], [1, 1, 1, 255]]])
+    >>> downscale_label(label, (1, 2), num_classes=2).tolist()
+    [[[1, 255]]]
+    """
+    one_hot = F.one_hot(torch.where(label == ignore_index, num_classes, label), num_classes + 1)
+    shares = F.adaptive_avg_pool2d(one_hot.movedim(-1, 1).float(), size)
+    share, winner = shares.max(1)
+    return torch.where((winner == num_classes) | (share < min_share), ignore_index, winner)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """The mean of `values` where `mask` is True, and 0 with zero gradient where it never is.
+
+    The released DAFormer divides 0 by 0 for an empty mask and logs NaN, with zero gradient all
+    the same; 0 keeps the gradient and poisons no log, sum or other process.
+
+    Args:
+        values: (...) float.
+        mask: (...) bool, same shape.
+
+    >>> masked_mean(torch.tensor([2.0, 4.0]), torch.tensor([False, True])).item()
+    4.0
+    """
+    kept = mask.to(values.dtype)
+    return (values * kept).sum() / kept.sum().clamp(min=1)

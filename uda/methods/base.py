@@ -1,0 +1,179 @@
+"""What all methods share: passes of the student, and one optimiser step over them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from uda.losses import weighted_cross_entropy
+from uda.selftraining.terms import Pass
+from uda.structures import Batch, NetworkOutput, as_output
+
+Backward = Literal["each", "joint"]
+
+
+class Optimiser(Protocol):
+    """What a method needs of an optimiser; `PlainOptimiser` makes one of torch's."""
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`, scaled if the precision asks for it."""
+
+    def step(self) -> None:
+        """Move the weights."""
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which forward passes run."""
+
+
+class PlainOptimiser:
+    """A torch optimiser with the interface a method needs.
+
+    Args:
+        optimiser: Any torch optimiser over the student's parameters.
+        autocast: Makes the context for forward passes, such as
+            `lambda: torch.autocast("cuda", torch.bfloat16)`; None computes in full precision.
+    """
+
+    def __init__(
+        self,
+        optimiser: torch.optim.Optimizer,
+        *,
+        autocast: Callable[[], AbstractContextManager[object]] | None = None,
+    ) -> None:
+        self.optimiser = optimiser
+        self._autocast = autocast or contextlib.nullcontext
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of `loss`."""
+        loss.backward()
+
+    def step(self) -> None:
+        """Move the weights."""
+        self.optimiser.step()
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which forward passes run."""
+        return self._autocast()
+
+
+class Method(nn.Module):
+    """A training step over one batch. A subclass writes `passes`.
+
+    Args:
+        student: The network to train. It returns logits at the size of the image, or a
+            `NetworkOutput` with its features.
+        backward: `"each"`: a backward pass after every forward pass (lowest memory, reference).
+            `"joint"`: one for the sum of all losses; same gradient, more memory.
+
+    Attributes:
+        visuals: None, or a dict that the next step fills with tensors worth a look.
+    """
+
+    def __init__(self, *, student: nn.Module, backward: Backward = "each") -> None:
+        super().__init__()
+        if backward not in ("each", "joint"):
+            raise ValueError(f'backward has to be "each" or "joint", not {backward!r}.')
+        self.student = student
+        self.backward = backward
+        self.visuals: dict[str, Tensor] | None = None
+
+    def passes(self, batch: Batch) -> Iterator[Pass]:
+        """The student's forward passes, each with its losses, in the order they are run."""
+        raise NotImplementedError(f"{type(self).__name__} has to define `passes`.")
+
+    def begin(self) -> None:
+        """What happens at the start of an iteration, before any pass."""
+
+    def initialise(self) -> None:
+        """Copy what has to start equal to the student; call once its weights are loaded."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The networks that can be evaluated, by name."""
+        return {"student": self.student}
+
+    def training_step(self, batch: Batch, optimiser: Optimiser) -> dict[str, Tensor]:
+        """One iteration: the passes, their gradients, one optimiser step.
+
+        Args:
+            batch: Images and labels on the device of the student.
+            optimiser: Holds the student's parameters.
+
+        Returns:
+            What is logged: "pass/loss" and metrics, scalars without gradient, still on the device.
+        """
+        self.begin()
+        optimiser.zero_grad()
+        log = accumulate(self.passes(batch), optimiser, backward=self.backward)
+        optimiser.step()
+        return log
+
+    def student_pass(self, image: Tensor) -> NetworkOutput:
+        """Logits and features of the student for `image` (N, 3, H, W)."""
+        return as_output(self.student(image))
+
+    def supervised(
+        self, output: NetworkOutput, label: Tensor, weight: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Cross-entropy of the logits and, where the network has them, of auxiliary heads."""
+        losses = {"ce": weighted_cross_entropy(output.logits.float(), label, weight)}
+        for number, (logits, share) in enumerate(output.auxiliary):
+            auxiliary = weighted_cross_entropy(logits.float(), label, weight)
+            losses[f"auxiliary{number}"] = share * auxiliary
+        return losses
+
+    def show(self, **tensors: Tensor) -> None:
+        """Keep tensors for the image log, if one was asked for in this iteration."""
+        if self.visuals is not None:
+            self.visuals.update({name: tensor.detach() for name, tensor in tensors.items()})
+
+
+def accumulate(
+    passes: Iterator[Pass], optimiser: Optimiser, *, backward: Backward
+) -> dict[str, Tensor]:
+    """Run the passes and add up their gradients.
+
+    A generator's body runs while it is asked for its next item, so the forward passes, and only
+    they, run in the optimiser's autocast context.
+
+    Args:
+        passes: A generator of student passes.
+        optimiser: Gets the gradients.
+        backward: `"each"` pass or `"joint"`.
+
+    Returns:
+        All losses and metrics as "pass/name", without gradient, and their sum as "loss".
+    """
+    log: dict[str, Tensor] = {}
+    totals: list[Tensor] = []
+    while True:
+        with optimiser.autocast():
+            done = next(passes, None)
+        if done is None:
+            break
+        total = torch.stack(list(done.losses.values())).sum()
+        if backward == "each":
+            optimiser.backward(total)
+        totals.append(total if backward == "joint" else total.detach())
+        for name, value in (*done.losses.items(), *done.metrics.items()):
+            log[f"{done.name}/{name}"] = value.detach()
+        # Let go of the graph before the next pass builds its own.
+        del done, total
+    if not totals:
+        raise RuntimeError("The method made no pass, so there is nothing to learn from.")
+    summed = torch.stack(totals).sum()
+    if backward == "joint":
+        optimiser.backward(summed)
+    log["loss"] = summed.detach()
+    return log

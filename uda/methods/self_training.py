@@ -1,0 +1,123 @@
+"""Self-training across domains: DACS, DAFormer, and what is built on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from torch import Tensor, nn
+
+from uda.losses import pixel_accuracy
+from uda.methods.base import Backward, Method
+from uda.selftraining.mixers import ClassMix, CutMix
+from uda.selftraining.selectors import Selector
+from uda.selftraining.teacher import EMATeacher
+from uda.selftraining.terms import Pass, Term, TermList
+from uda.selftraining.views import NoView, View
+from uda.structures import Batch, PseudoLabel, Unlabelled
+
+
+class SelfTraining(Method):
+    """An EMA teacher labels the target; the student learns from source and mixed images.
+
+    One iteration (Tranheden et al., DACS, WACV 2021, alg. 1; Hoyer et al., DAFormer, CVPR 2022,
+    eq. 1-4 and 9; `dacs.py`):
+
+    1. move the teacher towards the student;
+    2. source: cross-entropy with the labels, and the terms on the source pass;
+    3. the teacher labels the target images, the selector weighs its labels;
+    4. mixed: paste source classes onto the target, change the colours, weighted cross-entropy;
+    5. the passes of further terms; one optimiser step over all gradients.
+
+    DAFormer is this class with `EMATeacher`, `ConfidenceShare`, `ClassMix`, `ColorJitterBlur` and
+    `FeatureDistance`, on batches drawn by rare class sampling.
+
+    Args:
+        student: See `Method`.
+        teacher: Labels the target; made from the same student.
+        selector: Turns the teacher's probabilities into weighted pseudo-labels.
+        mixer: Makes mixed images of source, target and pseudo-labels.
+        view: Changes the colours of mixed images; None leaves them.
+        terms: Further losses.
+        backward: See `Method`.
+    """
+
+    def __init__(
+        self,
+        *,
+        student: nn.Module,
+        teacher: EMATeacher,
+        selector: Selector,
+        mixer: ClassMix | CutMix,
+        view: View | None = None,
+        terms: Sequence[Term] = (),
+        backward: Backward = "each",
+    ) -> None:
+        super().__init__(student=student, backward=backward)
+        self.teacher = teacher
+        self.selector = selector
+        self.mixer = mixer
+        self.view = view if view is not None else NoView()
+        self.terms = TermList(terms)
+        # Where pseudo-labels come from; two coupled groups exchange theirs here.
+        self.label_route: Callable[[Unlabelled], PseudoLabel] = self.label_target
+
+    def begin(self) -> None:
+        """Move the teacher towards the student of the last iteration."""
+        self.teacher.update(self.student)
+
+    def passes(self, batch: Batch) -> Iterator[Pass]:
+        """Source, mixed, and the passes of the terms."""
+        source, target = batch.source, batch.target
+        if target is None:
+            raise ValueError("SelfTraining needs target images, but the batch has none.")
+
+        output = self.student_pass(source.image)
+        losses = self.supervised(output, source.label)
+        losses.update(self.terms.source_losses(output, source))
+        accuracy = pixel_accuracy(output.logits, source.label)
+        del output
+        yield Pass("source", losses, {"accuracy": accuracy})
+        del losses
+
+        pseudo = self.label_route(target)
+        mixed = self.mixer(source, target, pseudo)
+        mixed.image = self.view(mixed.image)
+        output = self.student_pass(mixed.image)
+        losses = self.supervised(output, mixed.label, mixed.weight)
+        losses.update(self.terms.mixed_losses(output, mixed))
+        metrics = {
+            "accuracy": pixel_accuracy(output.logits, mixed.label),
+            "pseudo_weight": pseudo.weight.mean(),
+            "confidence": pseudo.confidence.mean(),
+        }
+        del output
+        yield Pass("mixed", losses, metrics)
+        del losses
+
+        for term in self.terms:
+            yield from term.passes(self.student_pass, batch, pseudo)
+
+        self.show(
+            source_image=source.image,
+            source_label=source.label,
+            target_image=target.image,
+            pseudo_label=pseudo.label,
+            pseudo_weight=pseudo.weight,
+            mixed_image=mixed.image,
+            mixed_label=mixed.label,
+        )
+
+    def label_target(self, target: Unlabelled) -> PseudoLabel:
+        """What this method's own teacher and selector make of the target images."""
+        probs: Tensor = self.teacher.predict(target.image)
+        pseudo: PseudoLabel = self.selector(probs, target.valid)
+        return pseudo
+
+    def initialise(self) -> None:
+        """Start the teacher, and what the terms keep, from the freshly loaded student."""
+        self.teacher.copy_from(self.student)
+        self.terms.bind(self.student)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Student and teacher."""
+        return {"student": self.student, "teacher": self.teacher.network}

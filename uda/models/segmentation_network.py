@@ -1,0 +1,211 @@
+"""One face for every network mmseg can build: an image in, logits and features out."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from mmengine.config import ConfigDict
+from mmengine.logging import MMLogger
+from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
+from mmseg.registry import MODELS
+from torch import Tensor, nn
+
+from uda.structures import NetworkOutput
+
+__all__ = ["Encoder", "NetworkOutput", "SegmentationNetwork"]
+
+
+class Encoder(nn.Module):
+    """Backbone and neck of a segmentor, without its heads.
+
+    Args:
+        backbone: Image to maps.
+        neck: Maps to maps, or None.
+    """
+
+    def __init__(self, backbone: nn.Module, neck: nn.Module | None = None) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps, fine to coarse, of an image (N, 3, H, W)."""
+        maps = self.backbone(image)
+        if self.neck is not None:
+            maps = self.neck(maps)
+        return as_maps(maps)
+
+
+class SegmentationNetwork(nn.Module):
+    """Logits at image size, features and auxiliary logits of an mmseg segmentor.
+
+    The segmentor stays what it is (attribute `segmentor`), so that its state dict and config
+    serve `mmseg.apis` unchanged.
+
+    Args:
+        segmentor: mmseg's `EncoderDecoder` or `CascadeEncoderDecoder`, or a subclass.
+
+    Raises:
+        TypeError: Another kind of segmentor.
+        ValueError: A head with a single output channel (binary segmentation by threshold).
+    """
+
+    def __init__(self, segmentor: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(segmentor, EncoderDecoder):
+            raise TypeError(
+                "Wanted a segmentor of kind EncoderDecoder or CascadeEncoderDecoder (or a "
+                f"subclass) from mmseg; got {type(segmentor).__name__}. For another network "
+                "write a module whose forward returns uda.structures.NetworkOutput."
+            )
+        if segmentor.out_channels == 1:
+            raise ValueError(
+                "The decode head has one output channel; softmax needs one a class. Set "
+                "`out_channels` to `num_classes` (2 for a binary task) in the head's config."
+            )
+        self.segmentor = segmentor
+
+    @classmethod
+    def from_config(
+        cls, config: Mapping[str, Any], *, num_classes: int | None = None
+    ) -> SegmentationNetwork:
+        """The network of an mmseg model config; weights are not read before `init_weights`.
+
+        Args:
+            config: As under `model` in an mmseg config.
+            num_classes: Number of classes of the data; None: not checked.
+
+        Raises:
+            ValueError: A head has another number of classes than the data.
+        """
+        if num_classes is not None:
+            check_num_classes(config, num_classes)
+        return cls(MODELS.build(ConfigDict(copy.deepcopy(dict(config)))))
+
+    def init_weights(self) -> None:
+        """Read pretrained weights and draw the others, as the segmentor's config says; once."""
+        if self.segmentor.is_init:
+            return
+        logger = MMLogger.get_current_instance()
+        logger.addFilter(_is_no_parameter_line)
+        try:
+            self.segmentor.init_weights()
+        finally:
+            logger.removeFilter(_is_no_parameter_line)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return int(self.segmentor.num_classes)
+
+    def encoder(self) -> Encoder:
+        """Backbone and neck, sharing their parameters; `copy.deepcopy` gives a free one."""
+        neck = self.segmentor.neck if self.segmentor.with_neck else None
+        return Encoder(self.segmentor.backbone, neck)
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Run the network.
+
+        Args:
+            image: (N, 3, H, W) float, normalised.
+
+        Returns:
+            Logits (N, K, H, W), the encoder's features and, in training mode only, logits and
+            loss weight of each auxiliary head and earlier cascade stage.
+
+        Raises:
+            TypeError: A head returns something else than logits.
+        """
+        features = as_maps(self.segmentor.extract_feat(image))
+        size = image.shape[2:]
+        stages = self._decode(features)
+        logits = resize_logits(stages[-1][1], size, head=stages[-1][0])
+        if not self.training:
+            return NetworkOutput(logits, features)
+        further = stages[:-1] + [(head, head(features)) for head in self._auxiliary_heads()]
+        auxiliary = tuple(
+            (resize_logits(output, size, head=head), loss_weight(head)) for head, output in further
+        )
+        return NetworkOutput(logits, features, auxiliary)
+
+    def _decode(self, features: tuple[Tensor, ...]) -> list[tuple[nn.Module, Tensor]]:
+        """Each head with its output; the last one's are the network's logits."""
+        if not isinstance(self.segmentor, CascadeEncoderDecoder):
+            head = self.segmentor.decode_head
+            return [(head, head(features))]
+        stages: list[tuple[nn.Module, Tensor]] = []
+        for head in self.segmentor.decode_head:
+            output = head(features, stages[-1][1]) if stages else head(features)
+            stages.append((head, output))
+        return stages
+
+    def _auxiliary_heads(self) -> Iterable[nn.Module]:
+        if not self.segmentor.with_auxiliary_head:
+            return []
+        heads = self.segmentor.auxiliary_head
+        return heads if isinstance(heads, nn.ModuleList) else [heads]
+
+
+def as_maps(found: Any) -> tuple[Tensor, ...]:
+    """The maps of a backbone or neck as a tuple, whether it returned one, a list or a tuple."""
+    return (found,) if isinstance(found, Tensor) else tuple(found)
+
+
+def _is_no_parameter_line(record: logging.LogRecord) -> bool:
+    """False for the line mmengine prints for each parameter after initialisation.
+
+    It does so when no log file is open, which is when a network is used outside of its Runner.
+    """
+    return " - torch.Size(" not in record.getMessage()
+
+
+def resize_logits(output: Any, size: Sequence[int], *, head: nn.Module) -> Tensor:
+    """A head's logits at another size (bilinear, with the head's `align_corners`).
+
+    Args:
+        output: What the head returned.
+        size: (H, W) in pixels.
+        head: The head.
+
+    Raises:
+        TypeError: The output is not a tensor.
+    """
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"Wanted logits (N, K, h, w) from {type(head).__name__}; it returned "
+            f"{type(output).__name__}. Heads with further outputs are not supported: wrap the "
+            "head so that its forward returns logits only."
+        )
+    if tuple(output.shape[2:]) == tuple(size):
+        return output
+    align = bool(getattr(head, "align_corners", False))
+    return F.interpolate(output, tuple(size), mode="bilinear", align_corners=align)
+
+
+def loss_weight(head: nn.Module) -> float:
+    """The weight a head's config gives its loss; several losses add up."""
+    losses: Any = head.loss_decode
+    if not isinstance(losses, nn.ModuleList):
+        losses = [losses]
+    return float(sum(getattr(loss, "loss_weight", 1.0) for loss in losses))
+
+
+def check_num_classes(config: Mapping[str, Any], num_classes: int) -> None:
+    """Refuse a model config whose heads do not have one output for each class of the data.
+
+    Raises:
+        ValueError: A head states another number.
+    """
+    for kind in ("decode_head", "auxiliary_head"):
+        heads = config.get(kind) or []
+        for head in [heads] if isinstance(heads, Mapping) else heads:
+            stated = head.get("num_classes")
+            if stated is not None and stated != num_classes:
+                raise ValueError(
+                    f"`model.{kind}` ({head.get('type')}) has num_classes={stated}, the data "
+                    f"set has {num_classes} classes. Set num_classes={num_classes} there."
+                )

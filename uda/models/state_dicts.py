@@ -1,0 +1,153 @@
+"""Reading weight files of any origin, with tensors only and with errors that help.
+
+Files from elsewhere are never unpickled freely: `torch.load(weights_only=True)` refuses code.
+Training checkpoints of mmengine carry log histories beside the tensors; those few harmless
+classes are allowed by name.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_CONTAINERS = ("state_dict", "model", "state_dict_ema")
+_STATISTICS = ("min", "max", "current", "mean")
+_SHOWN = 5
+
+
+def _harmless_globals() -> list[Any]:
+    """Classes in mmengine's training checkpoints that cannot run code when they are loaded."""
+    import numpy as np
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    scalars = ("float64", "float32", "int64", "int32", "bool")
+    dtypes = [type(np.dtype(name)) for name in scalars]
+    # The pair is (object, name in the file): NumPy moved the module, files hold either name.
+    rebuild = np.empty(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]
+    renamed = [
+        (function, f"{module}.{name}")
+        for function, name in ((rebuild, "_reconstruct"), (rebuild_scalar, "scalar"))
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+    ]
+    getter = (_history_method, "builtins.getattr")
+    return [HistoryBuffer, np.ndarray, np.dtype, *dtypes, *renamed, getter]
+
+
+def _history_method(owner: Any, name: str) -> Any:
+    """Stand-in for `getattr`, which log histories are stored with: their statistics, no more.
+
+    The real `getattr` would open every attribute of every allowed class to the file.
+    """
+    from mmengine.logging.history_buffer import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in _STATISTICS:
+        raise pickle.UnpicklingError(f"attribute {name!r} of {owner!r} is not a log statistic")
+    return getattr(owner, name)
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a weight file by name, on the CPU.
+
+    Accepts a plain state dict, or a checkpoint that holds one under `state_dict`, `model` or
+    `state_dict_ema` (mmengine, mmseg, timm), or a `.safetensors` file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Names and tensors; a leading `module.` (left by data-parallel wrappers) is removed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file holds more than tensors, or no tensors at all.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"Weights not found: {file}. Put the file there, give another path in `weights`, "
+            "or set `weights=None` to start from random values."
+        )
+    found = _load(file)
+    for key in _CONTAINERS:
+        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
+            found = found[key]
+            break
+    tensors = (
+        {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
+        if isinstance(found, Mapping)
+        else {}
+    )
+    if not tensors:
+        raise ValueError(
+            f"Wanted a state dict (names and tensors) in {file}, found {type(found).__name__} "
+            "without tensors. Save `network.state_dict()` with `torch.save`."
+        )
+    return {name.removeprefix("module."): value for name, value in tensors.items()}
+
+
+def _load(file: Path) -> Any:
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(str(file))
+    try:
+        with torch.serialization.safe_globals(_harmless_globals()):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise ValueError(
+            f"Wanted a file of tensors, but {file} cannot be read as one "
+            f"({_reason(error)}). If you trust its origin, load it yourself and save "
+            "its state dict alone with `torch.save`; if it is cut off, fetch it again."
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to switch the protection off."""
+    told = str(error)
+    reason = told.partition("WeightsUnpickler error:")[2] or told or type(error).__name__
+    return reason.strip().partition("\n")[0].partition("Please use")[0].strip().rstrip(".")
+
+
+def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
+    """Load a state dict whose names and shapes must all agree with the module's.
+
+    Args:
+        module: Receives the tensors.
+        state: Names and tensors.
+        origin: Where they come from, for the error message (usually the file's path).
+
+    Raises:
+        ValueError: Names or shapes differ; the first differing ones are listed.
+    """
+    differences = first_differences(module.state_dict(), state)
+    if differences:
+        shown = "; ".join(differences[:_SHOWN])
+        more = len(differences) - _SHOWN
+        raise ValueError(
+            f"The weights of {origin} do not fit {type(module).__name__}: {shown}"
+            + (f"; and {more} more" if more > 0 else "")
+            + ". Choose the variant (or the settings) the file was made with, or another file."
+        )
+    module.load_state_dict(dict(state))
+
+
+def first_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """Sentences about each name or shape in which two state dicts differ, wrong shapes first.
+
+    >>> first_differences({"a": torch.zeros(2)}, {"a": torch.zeros(3), "b": torch.zeros(1)})
+    ['a is (2,) here and (3,) in the file', 'b is only in the file']
+    """
+    shapes = [
+        f"{name} is {tuple(own[name].shape)} here and {tuple(other[name].shape)} in the file"
+        for name in own
+        if name in other and own[name].shape != other[name].shape
+    ]
+    missing = [f"{name} is not in the file" for name in own if name not in other]
+    unknown = [f"{name} is only in the file" for name in other if name not in own]
+    return shapes + missing + unknown

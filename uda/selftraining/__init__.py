@@ -1,0 +1,30 @@
+"""Exchangeable parts of self-training: teacher, selectors, mixers, views, terms.
+
+Each is a plain torch class that works in anybody's training loop.
+"""
+
+from uda.selftraining.mixers import ClassMix, CutMix
+from uda.selftraining.selectors import (
+    ClassBalancedThreshold,
+    ConfidenceShare,
+    ConfidenceThreshold,
+)
+from uda.selftraining.teacher import EMATeacher
+from uda.selftraining.terms import EntropyMinimisation, FeatureDistance, Term
+from uda.selftraining.views import ColorJitterBlur, NoView, TorchvisionView, View
+
+__all__ = [
+    "ClassBalancedThreshold",
+    "ClassMix",
+    "ColorJitterBlur",
+    "ConfidenceShare",
+    "ConfidenceThreshold",
+    "CutMix",
+    "EMATeacher",
+    "EntropyMinimisation",
+    "FeatureDistance",
+    "NoView",
+    "Term",
+    "TorchvisionView",
+    "View",
+]

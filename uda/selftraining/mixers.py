@@ -1,0 +1,137 @@
+"""Mixers: paste part of a source image, with its label, onto a target image."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from uda.structures import IGNORE_INDEX, Labelled, Mixed, PseudoLabel, Unlabelled
+
+
+def paste(mask: Tensor, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+    """Image, label and weight of the source where `mask` is True, of the target elsewhere.
+
+    Each pixel takes image, label and weight from the same side; source pixels weigh 1.
+
+    Args:
+        mask: (N, 1, H, W) bool.
+        source: Images and labels, (N, 3, H, W) and (N, H, W).
+        target: Images of the same shape.
+        pseudo: The target's pseudo-labels.
+    """
+    flat = mask.squeeze(1)
+    return Mixed(
+        image=torch.where(mask, source.image, target.image),
+        label=torch.where(flat, source.label, pseudo.label),
+        weight=torch.where(flat, torch.ones_like(pseudo.weight), pseudo.weight),
+        mask=mask,
+    )
+
+
+class ClassMix(nn.Module):
+    """Pastes the pixels of half of the source classes onto the target (Olsson et al., 2021).
+
+    Of the n candidate classes `ceil(n / 2)` are drawn for each image, and every pixel of the
+    drawn classes is pasted. Nothing waits for the device.
+
+    Args:
+        num_classes: K.
+        candidates: `"batch"` (reference: DAFormer's `dacs.py`): the classes present in any source
+            label of the batch, the ignored id counted as one of them; a drawn class may be
+            absent from the image, and if the ignored id is drawn the unlabelled regions are
+            pasted too. `"image"` (clean, as in the papers): the classes present in the image
+            itself, without the ignored id.
+
+    Raises:
+        ValueError: `candidates` is unknown.
+    """
+
+    def __init__(
+        self, *, num_classes: int, candidates: Literal["batch", "image"] = "image"
+    ) -> None:
+        super().__init__()
+        if candidates not in ("batch", "image"):
+            raise ValueError(f'candidates has to be "batch" or "image", not {candidates!r}.')
+        self.num_classes, self.candidates = num_classes, candidates
+
+    def forward(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+        """The mixed images of the batch."""
+        mask = self.mask(source.label, self.choose(source.label))
+        return paste(mask, source, target, pseudo)
+
+    def present(self, label: Tensor) -> Tensor:
+        """Which classes may be drawn: (N, K + 1) bool; the last column is the ignored id.
+
+        Args:
+            label: (N, H, W) int64.
+        """
+        flat = self._columns(label).flatten(1)
+        found = torch.zeros(len(label), self.num_classes + 1, dtype=torch.bool, device=label.device)
+        found.scatter_(1, flat, torch.ones_like(flat, dtype=torch.bool))
+        if self.candidates == "batch":
+            return found.any(0, keepdim=True).expand_as(found)
+        found[:, -1] = False
+        return found
+
+    def choose(self, label: Tensor) -> Tensor:
+        """The drawn classes (N, K + 1) bool: `ceil(n / 2)` of the n candidates of each image."""
+        present = self.present(label)
+        wanted = (present.sum(1, keepdim=True) + 1) // 2
+        # Random keys; classes that may not be drawn get the lowest place.
+        keys = torch.rand(present.shape, device=label.device).masked_fill(~present, -1.0)
+        rank = keys.argsort(1, descending=True).argsort(1)
+        return rank < wanted
+
+    def mask(self, label: Tensor, chosen: Tensor) -> Tensor:
+        """Where the label is one of the chosen classes: (N, 1, H, W) bool."""
+        flat = self._columns(label).flatten(1)
+        return chosen.gather(1, flat).view_as(label).unsqueeze(1)
+
+    def _columns(self, label: Tensor) -> Tensor:
+        return torch.where(label == IGNORE_INDEX, self.num_classes, label)
+
+
+class CutMix(nn.Module):
+    """Pastes one rectangle of each source image onto the target (Yun et al., ICCV 2019).
+
+    Args:
+        share: Smallest and largest area of the rectangle as a share of the image.
+        aspect: Smallest and largest ratio of width to height.
+
+    Raises:
+        ValueError: A range is empty or outside (0, 1] for the area, (0, inf) for the aspect.
+    """
+
+    def __init__(
+        self,
+        *,
+        share: tuple[float, float] = (0.02, 0.4),
+        aspect: tuple[float, float] = (0.3, 1 / 0.3),
+    ) -> None:
+        super().__init__()
+        if not 0 < share[0] <= share[1] <= 1:
+            raise ValueError(f"share has to be (low, high) with 0 < low <= high <= 1, not {share}.")
+        if not 0 < aspect[0] <= aspect[1]:
+            raise ValueError(f"aspect has to be (low, high) with 0 < low <= high, not {aspect}.")
+        self.share, self.aspect = share, aspect
+
+    def forward(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+        """The mixed images of the batch."""
+        return paste(self.mask(source.label), source, target, pseudo)
+
+    def mask(self, label: Tensor) -> Tensor:
+        """A rectangle for each image: (N, 1, H, W) bool, True inside."""
+        count, height, width = label.shape
+        draw = torch.rand(4, count, 1, 1, 1, device=label.device)
+        area = self.share[0] + draw[0] * (self.share[1] - self.share[0])
+        low, high = torch.tensor(self.aspect).log().tolist()
+        aspect = (low + draw[1] * (high - low)).exp()  # width / height
+        box_height = ((area * height * width / aspect).sqrt()).clamp(max=height)
+        box_width = ((area * height * width * aspect).sqrt()).clamp(max=width)
+        top, left = draw[2] * (height - box_height), draw[3] * (width - box_width)
+        row = torch.arange(height, device=label.device).view(1, 1, -1, 1) + 0.5
+        column = torch.arange(width, device=label.device).view(1, 1, 1, -1) + 0.5
+        inside_rows = (row >= top) & (row < top + box_height)
+        return inside_rows & (column >= left) & (column < left + box_width)

@@ -1,0 +1,7 @@
+"""Selectors: from the teacher's probabilities to pseudo-labels with weights."""
+
+from uda.selftraining.selectors.base import Selector
+from uda.selftraining.selectors.class_balanced import ClassBalancedThreshold
+from uda.selftraining.selectors.confidence import ConfidenceShare, ConfidenceThreshold
+
+__all__ = ["ClassBalancedThreshold", "ConfidenceShare", "ConfidenceThreshold", "Selector"]

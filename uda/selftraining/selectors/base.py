@@ -1,0 +1,55 @@
+"""What all selectors share: the call, and the pixels of which nothing may be believed."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from uda.structures import PseudoLabel
+
+
+class Selector(nn.Module):
+    """Turns probabilities into a `PseudoLabel`; a subclass writes `select`.
+
+    Args:
+        ignore_rows: Rows at the top and at the bottom of the crop whose pseudo-labels get weight
+            0, in pixels. DAFormer uses (15, 120) for Cityscapes resized to 1024x512 and cropped
+            to 512x512: the ego vehicle and the rectification border. These are rows of the crop,
+            right only where the crop is as high as the resized image; for other crops mark the
+            pixels in `Unlabelled.valid`.
+
+    Raises:
+        ValueError: A number of rows is negative.
+    """
+
+    def __init__(self, *, ignore_rows: tuple[int, int] = (0, 0)) -> None:
+        super().__init__()
+        top, bottom = ignore_rows
+        if top < 0 or bottom < 0:
+            raise ValueError(f"ignore_rows has to be two numbers of rows >= 0, not {ignore_rows}.")
+        self.ignore_rows = (top, bottom)
+
+    @torch.no_grad()
+    def forward(self, probs: Tensor, valid: Tensor | None = None) -> PseudoLabel:
+        """The pseudo-label of `probs` (N, K, H, W), trusted only where `valid` (N, H, W)."""
+        confidence, label = probs.max(1)
+        pseudo = self.select(probs, label, confidence)
+        height = label.shape[1]
+        top, bottom = self.ignore_rows
+        if top + bottom > 0:
+            pseudo.weight[:, :top] = 0
+            pseudo.weight[:, max(height - bottom, 0) :] = 0
+        if valid is not None:
+            pseudo.weight.mul_(valid)
+        return pseudo
+
+    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+        """The rule itself: gets the (N, K, H, W) probabilities, their argmax and maximum."""
+        raise NotImplementedError(f"{type(self).__name__} has to define `select`.")
+
+
+def check_threshold(threshold: float, name: str = "threshold") -> float:
+    """`threshold` if it is a probability; else a ValueError naming the argument."""
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"{name} is a probability in [0, 1], not {threshold}.")
+    return threshold

@@ -1,0 +1,71 @@
+"""Selection by the highest class probability of a pixel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+from uda.selftraining.selectors.base import Selector, check_threshold
+from uda.structures import IGNORE_INDEX, PseudoLabel
+
+
+class ConfidenceShare(Selector):
+    """Keeps every pixel, and weighs all alike by the share of confident pixels.
+
+    `q = mean(c >= threshold)`: the more of the prediction is confident, the more it counts
+    (DACS; DAFormer eq. 5 and `dacs.py`).
+
+    Args:
+        threshold: Confidence from which a pixel counts as confident, in [0, 1].
+        scope: `"batch"`: one q for all images together (reference). `"image"`: one q an image
+            (clean, as in the paper).
+        ignore_rows: See `Selector`.
+
+    >>> import torch
+    >>> probs = torch.tensor([0.99, 0.6]).view(1, 1, 1, 2)
+    >>> probs = torch.cat([probs, 1 - probs], 1)
+    >>> ConfidenceShare(threshold=0.9)(probs).weight.tolist()
+    [[[0.5, 0.5]]]
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 0.968,
+        scope: Literal["batch", "image"] = "image",
+        ignore_rows: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__(ignore_rows=ignore_rows)
+        if scope not in ("batch", "image"):
+            raise ValueError(f'scope has to be "batch" or "image", not {scope!r}.')
+        self.threshold, self.scope = check_threshold(threshold), scope
+
+    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+        """One weight for the batch, or for each image."""
+        confident = (confidence >= self.threshold).to(probs.dtype)
+        dims = (0, 1, 2) if self.scope == "batch" else (1, 2)
+        share = confident.mean(dims, keepdim=True)
+        return PseudoLabel(label, share.expand_as(confidence).clone(), confidence)
+
+
+class ConfidenceThreshold(Selector):
+    """Keeps the pixels whose confidence reaches the threshold, with weight 1.
+
+    `label = argmax p where max p >= threshold, else 255` (FixMatch, Sohn et al. 2020, eq. 4,
+    for each pixel).
+
+    Args:
+        threshold: Confidence in [0, 1].
+        ignore_rows: See `Selector`.
+    """
+
+    def __init__(self, *, threshold: float = 0.968, ignore_rows: tuple[int, int] = (0, 0)) -> None:
+        super().__init__(ignore_rows=ignore_rows)
+        self.threshold = check_threshold(threshold)
+
+    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+        """Reject what is below the threshold."""
+        kept = confidence >= self.threshold
+        label = label.masked_fill(~kept, IGNORE_INDEX)
+        return PseudoLabel(label, kept.to(probs.dtype), confidence)

@@ -1,0 +1,127 @@
+"""The teacher: an exponential moving average of the student."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from uda.structures import as_output
+
+Buffers = Literal["own", "copy", "ema"]
+Mode = Literal["train", "eval"]
+
+
+class EMATeacher(nn.Module):
+    """A copy of the student whose weights follow it slowly; it makes the pseudo-labels.
+
+    Update t = 0 copies the student; update t >= 1 is `phi <- a phi + (1 - a) theta` with
+    `a = min(1 - 1/(t + 1), decay)`, so that update 1 uses 0.5 (Tarvainen and Valpola, 2017; DACS;
+    DAFormer, `dacs.py`). The number of updates is saved with the weights: a resumed run goes on
+    where it stopped, while the released code starts its ramp again.
+
+    Args:
+        student: The network to follow; it is copied.
+        decay: Share of the old teacher kept, the ceiling of `a`, in [0, 1].
+        warmup: Raise `a` from 0 as above; False uses `decay` from update 1 on.
+        buffers: What happens to buffers such as BatchNorm's running statistics. `"own"`: the
+            teacher keeps its own (reference). `"copy"`: copied from the student. `"ema"`:
+            averaged like the parameters; integer buffers are copied.
+        mode: `"train"` (reference): BatchNorm uses the statistics of the batch and updates the
+            running ones; Dropout and DropPath are off either way. `"eval"`: running statistics.
+
+    Raises:
+        ValueError: An argument is outside its range.
+
+    >>> student = nn.Conv2d(3, 2, 1)
+    >>> teacher = EMATeacher(student, decay=0.99)
+    >>> teacher.predict(torch.zeros(1, 3, 4, 4)).sum(1).unique().item()
+    1.0
+    """
+
+    iteration: Tensor
+
+    def __init__(
+        self,
+        student: nn.Module,
+        *,
+        decay: float = 0.999,
+        warmup: bool = True,
+        buffers: Buffers = "own",
+        mode: Mode = "train",
+    ) -> None:
+        super().__init__()
+        if not 0 <= decay <= 1:
+            raise ValueError(f"decay has to lie in [0, 1] (0.999 keeps 99.9 %), not {decay}.")
+        if buffers not in ("own", "copy", "ema"):
+            raise ValueError(f'buffers has to be "own", "copy" or "ema", not {buffers!r}.')
+        if mode not in ("train", "eval"):
+            raise ValueError(f'mode has to be "train" or "eval", not {mode!r}.')
+        self.decay, self.warmup, self.buffers_mode, self.mode = decay, warmup, buffers, mode
+        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
+        # The same number on the host, so that no update has to wait for the device.
+        self._iteration: int | None = 0
+        self.train()
+
+    def decay_at(self, iteration: int) -> float:
+        """The share of the old teacher that update number `iteration` keeps."""
+        if iteration == 0:
+            return 0.0
+        return min(1 - 1 / (iteration + 1), self.decay) if self.warmup else self.decay
+
+    @torch.no_grad()
+    def update(self, student: nn.Module) -> None:
+        """Move the teacher towards `student`, a network of the same architecture."""
+        if self._iteration is None:
+            self._iteration = int(self.iteration)
+        share = 1 - self.decay_at(self._iteration)
+        own: list[Tensor] = list(self.network.parameters())
+        others: list[Tensor] = list(student.parameters())
+        if self._iteration == 0:
+            torch._foreach_copy_(own, others)
+        else:
+            torch._foreach_lerp_(own, others, share)
+        self._update_buffers(student, share)
+        self._iteration += 1
+        self.iteration += 1
+
+    @torch.no_grad()
+    def copy_from(self, student: nn.Module) -> None:
+        """Take over the student whole, buffers included, as before the first update."""
+        self.network.load_state_dict(student.state_dict())
+
+    @torch.no_grad()
+    def predict(self, image: Tensor) -> Tensor:
+        """The class probabilities (N, K, H, W) of `image` (N, 3, H, W); builds no graph."""
+        probs: Tensor = as_output(self.network(image)).logits.float().softmax(1)
+        return probs
+
+    def train(self, mode: bool = True) -> EMATeacher:
+        """Keep the teacher's own mode, whatever the student is set to.
+
+        While training it runs in `self.mode` with Dropout and DropPath off; with `mode=False`
+        everything is in evaluation mode.
+        """
+        super().train(False)
+        if mode and self.mode == "train":
+            for module in self.network.modules():
+                if isinstance(module, _BatchNorm):
+                    module.train()
+        return self
+
+    def _update_buffers(self, student: nn.Module, share: float) -> None:
+        if self.buffers_mode == "own":
+            return
+        for own, other in zip(self.network.buffers(), student.buffers(), strict=True):
+            if self.buffers_mode == "ema" and own.is_floating_point():
+                own.lerp_(other, share)
+            else:
+                own.copy_(other)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._iteration = None  # read from the buffer at the next update

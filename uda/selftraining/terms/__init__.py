@@ -1,0 +1,7 @@
+"""Terms: further losses that join a method without touching its step."""
+
+from uda.selftraining.terms.base import Pass, Term, TermList
+from uda.selftraining.terms.entropy import EntropyMinimisation
+from uda.selftraining.terms.feature_distance import FeatureDistance
+
+__all__ = ["EntropyMinimisation", "FeatureDistance", "Pass", "Term", "TermList"]

@@ -1,0 +1,77 @@
+"""Where a term can join the training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, cast
+
+from torch import Tensor, nn
+
+from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
+
+
+class Pass(NamedTuple):
+    """One forward pass of the student and what is to be minimised after it.
+
+    Attributes:
+        name: What the student saw: "source", "mixed" ...
+        losses: Scalars with gradient; their sum is minimised.
+        metrics: Scalars that are only logged.
+    """
+
+    name: str
+    losses: dict[str, Tensor]
+    metrics: Mapping[str, Tensor] = {}
+
+
+class Term(nn.Module):
+    """A further loss. A subclass overrides the places it joins; the others add nothing.
+
+    Attributes:
+        name: Key of its loss in the log.
+    """
+
+    name = "term"
+
+    def bind(self, student: nn.Module) -> None:
+        """Take what the term needs of the freshly initialised student, before training."""
+
+    def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
+        """A scalar from the student's source pass, or None."""
+        return None
+
+    def mixed_loss(self, output: NetworkOutput, mixed: Mixed) -> Tensor | None:
+        """A scalar from the student's pass over mixed images, or None."""
+        return None
+
+    def passes(
+        self,
+        student: Callable[[Tensor], NetworkOutput],
+        batch: Batch,
+        pseudo: PseudoLabel,
+    ) -> Iterator[Pass]:
+        """Further passes of the student; none by default."""
+        return iter(())
+
+
+class TermList(nn.ModuleList):
+    """The terms of a method, in the order of its config."""
+
+    def __iter__(self) -> Iterator[Term]:
+        """Iterate over the terms."""
+        return cast(Iterator[Term], super().__iter__())
+
+    def source_losses(self, output: NetworkOutput, source: Labelled) -> dict[str, Tensor]:
+        """What the terms add to the source pass, by name."""
+        losses = ((term.name, term.source_loss(output, source)) for term in self)
+        return {name: loss for name, loss in losses if loss is not None}
+
+    def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
+        """What the terms add to the pass over mixed images, by name."""
+        losses = ((term.name, term.mixed_loss(output, mixed)) for term in self)
+        return {name: loss for name, loss in losses if loss is not None}
+
+    def bind(self, student: nn.Module) -> None:
+        """Give each term the freshly initialised student."""
+        for term in self:
+            term.bind(student)

@@ -1,0 +1,7 @@
+"""Views: what the student sees of an image that the teacher saw plainly."""
+
+from uda.selftraining.views.base import NoView, View
+from uda.selftraining.views.color_jitter_blur import ColorJitterBlur
+from uda.selftraining.views.torchvision_view import TorchvisionView
+
+__all__ = ["ColorJitterBlur", "NoView", "TorchvisionView", "View"]
