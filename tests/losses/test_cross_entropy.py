@@ -38,7 +38,7 @@ def test_weighted_cross_entropy_values() -> None:
 
 
 def test_weighted_cross_entropy_parity() -> None:
-    """Without weights: torch's own mean over labelled pixels, and over all of them if none is ignored."""
+    """Without weights: torch's mean over labelled pixels, and over all if none is ignored."""
     logits, label, weight = sample()
     torch.testing.assert_close(
         weighted_cross_entropy(logits, label, average="valid"),
@@ -52,6 +52,7 @@ def test_weighted_cross_entropy_parity() -> None:
     torch.testing.assert_close(ones, F.cross_entropy(logits, label))
 
 
+@pytest.mark.filterwarnings("ignore:Default ``avg_non_ignore``")
 def test_weighted_cross_entropy_mmseg_parity() -> None:
     """With weights and `average="all"`: mmseg's loss without an averaging factor."""
     from uda._quiet import quiet_mmseg_import

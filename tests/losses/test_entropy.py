@@ -22,7 +22,7 @@ def test_entropy_map_values() -> None:
 @settings(deadline=None)
 @given(st.integers(2, 19), st.integers(0, 1000), st.floats(0.01, 300))
 def test_entropy_map_properties(classes: int, seed: int, scale: float) -> None:
-    """The entropy lies in [0, log K], does not depend on a constant, and is log K for equal logits."""
+    """It lies in [0, log K], ignores an added constant, and is log K for equal logits."""
     generator = torch.Generator().manual_seed(seed)
     logits = scale * torch.randn(1, classes, 2, 3, generator=generator, dtype=torch.float64)
     entropy = entropy_map(logits)

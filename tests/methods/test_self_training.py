@@ -91,7 +91,7 @@ def test_training_step_grad() -> None:
 
 
 def test_teacher_lags_values() -> None:
-    """The teacher moves at the start: before step 2 it is the first student, then the mean of both."""
+    """The teacher moves at the start: in step 1 the first student, in step 2 the mean of both."""
     method = make_self_training(make_student())
     first = method.student.head.weight.detach().clone()  # type: ignore[union-attr, operator]
     step(method, 0)

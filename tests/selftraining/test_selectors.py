@@ -85,7 +85,7 @@ def test_valid_properties(name: str, seed: int) -> None:
     plain, pseudo = SELECTORS[name]()(probs), SELECTORS[name]()(probs, valid)
     assert pseudo.weight[~valid].abs().sum() == 0
     assert torch.equal(pseudo.weight[valid], plain.weight[valid])
-    assert 0 <= pseudo.weight.min()
+    assert pseudo.weight.min() >= 0
     assert pseudo.weight.max() <= 1
     assert not pseudo.weight.requires_grad
 

@@ -153,7 +153,7 @@ def test_copy_from_values() -> None:
 
 
 def test_teacher_resume() -> None:
-    """Saved after two updates, the ramp and the weights go on to the bit; the copy does not repeat."""
+    """Saved after two updates, ramp and weights go on to the bit; the copy is not repeated."""
     students = [make_student(seed) for seed in range(4)]
     straight, first = (EMATeacher(students[0], buffers="ema") for _ in range(2))
     for student in students[:2]:

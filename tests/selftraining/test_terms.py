@@ -160,7 +160,7 @@ def test_entropy_minimisation_errors() -> None:
     label = torch.zeros(1, 2, 2)
     batch = Batch(Labelled(torch.zeros(1, 3, 2, 2), label.long()))
     passes = EntropyMinimisation().passes(
-        lambda image: NetworkOutput(image), batch, PseudoLabel(label.long(), label, label)
+        NetworkOutput, batch, PseudoLabel(label.long(), label, label)
     )
     with pytest.raises(ValueError, match="EntropyMinimisation needs target images"):
         next(passes)

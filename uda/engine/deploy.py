@@ -14,6 +14,11 @@ from torch import nn
 from uda.files import write_atomically
 from uda.models import SegmentationNetwork
 
+# Training steps that change an image by chance; the names of their classes start so.
+_BY_CHANCE = ("Random", "Albu", "PhotoMetric")
+# mmseg knows its own loaders by name: it drops the one for labels when there are none.
+_MMSEG_LOADERS = {"LoadImage": "LoadImageFromFile", "LoadLabel": "LoadAnnotations"}
+
 
 def write_deploy_checkpoints(
     folder: Path,
@@ -59,10 +64,7 @@ def deploy_config(config: Config) -> Config:
         backbone["weights"] = None  # the checkpoint has them
     backbone.pop("init_cfg", None)
     model["backbone"] = backbone
-    pipeline = [
-        step if step.get("type") != "LoadImage" else {"type": "LoadImageFromFile"}
-        for step in config.val_dataloader.dataset.pipeline
-    ]
+    pipeline = inference_pipeline(config)
     return Config(
         {
             "custom_imports": {"imports": ["uda.models"], "allow_failed_imports": False},
@@ -72,3 +74,37 @@ def deploy_config(config: Config) -> Config:
             "test_dataloader": {"dataset": {"pipeline": pipeline}},
         }
     )
+
+
+def inference_pipeline(config: Config) -> list[dict[str, Any]]:
+    """What is done to a test image, by mmseg's own loaders.
+
+    These are the steps of validation. A run without labelled target images has none: then it is
+    the training steps of the target (of the source, where there is no target) without those that
+    draw by chance, and with a random size replaced by the size it varies.
+
+    Args:
+        config: The run's config.
+    """
+    if config.get("val_dataloader") is not None:
+        steps = config.val_dataloader.dataset.pipeline
+    else:
+        pairs = config.train_dataloader.dataset
+        domain = pairs.source if pairs.get("target") is None else pairs.target
+        steps = [_nominal_size(step) for step in domain.pipeline]
+        steps = [step for step in steps if not step["type"].startswith(_BY_CHANCE)]
+    return [
+        {"type": _MMSEG_LOADERS[step["type"]]} if step["type"] in _MMSEG_LOADERS else dict(step)
+        for step in steps
+    ]
+
+
+def _nominal_size(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`Resize` to the size that a `RandomResize` with a `ratio_range` varies; else the step."""
+    if step["type"] != "RandomResize" or step.get("ratio_range") is None:
+        return step
+    return {
+        "type": "Resize",
+        "scale": step["scale"],
+        "keep_ratio": step.get("keep_ratio", False),
+    }

@@ -126,9 +126,10 @@ class RandomState(Hook):
         np.random.set_state(  # noqa: NPY002
             ("MT19937", np.array(keys, np.uint32), position, has_gauss, cached)
         )
-        torch.set_rng_state(state["torch"])
-        if state["cuda"]:
-            torch.cuda.set_rng_state_all(state["cuda"])
+        # mmengine reads a checkpoint onto the GPU; states have to lie on the host.
+        torch.set_rng_state(state["torch"].cpu())
+        if len(state["cuda"]) == torch.cuda.device_count():  # else: another machine
+            torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
 
 
 @HOOKS.register_module()

@@ -87,7 +87,7 @@ class DomainAdaptation(BaseModel):
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
         )
-        self.evaluate = [name for name in evaluate if name in self.method.networks()]
+        self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
         self.average_gradients: Any = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -151,6 +151,22 @@ class DomainAdaptation(BaseModel):
         return samples
 
 
+def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:
+    """The networks to validate: those of `names` that the method has.
+
+    Raises:
+        ValueError: A name is none that any method has, or nothing is left.
+    """
+    unknown = [name for name in names if name not in ("student", "teacher", *method.networks())]
+    known = [name for name in names if name in method.networks()]
+    if unknown or not known:
+        raise ValueError(
+            f"evaluate={list(names)}: {type(method).__name__} has the networks "
+            f"{list(method.networks())}."
+        )
+    return known
+
+
 def unpadded(samples: Sequence[Any], image: Tensor) -> Tensor | None:
     """Where images are not padding: (N, H, W) bool, or None if none was padded.
 
@@ -189,8 +205,9 @@ def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -
     for key, kind in single.items():
         if settings.get(key) is not None:
             settings[key] = registry.build_part(kind, settings[key], student=student, **shared)
-    settings["terms"] = [
-        registry.build_part(registry.TERMS, term, **shared) for term in settings.get("terms", ())
-    ]
+    if settings.get("terms") is not None:
+        settings["terms"] = [
+            registry.build_part(registry.TERMS, term, **shared) for term in settings["terms"]
+        ]
     method: Method = registry.build_part(registry.METHODS, settings, student=student, **shared)
     return method

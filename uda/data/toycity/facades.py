@@ -30,8 +30,8 @@ def draw_building(
         return
     camera, light, sign = scene.camera, scene.light, building.sign
     start = max(building.near, _NEAREST, 0.85 * camera.visible_from(building.x))
-    if start >= building.far - 0.3:
-        start = max(building.near, _NEAREST)
+    if start >= building.far - 0.1:
+        return  # beside the image
     outer = building.x + sign * building.deep
     end_shade = light.front * 0.95
     if building.near > 2.5 and not building.hidden_end:

@@ -46,7 +46,21 @@ def populate(
     things += _traffic(rng, style, sides, road)
     things += _walkers(rng, style, sides, road)
     things += _riders(rng, style, sides)
-    return [thing for thing in things if _in_view(thing, camera)]
+    vehicles = [thing for thing in things if isinstance(thing, Vehicle)]
+    free = [t for t in things if not isinstance(t, Person) or not _run_over(t, vehicles)]
+    return [thing for thing in free if _in_view(thing, camera)]
+
+
+def _run_over(person: Person, vehicles: list[Vehicle]) -> bool:
+    """Whether a person stands inside a vehicle."""
+    for car in vehicles:
+        length, width, _ = car.size
+        along = abs(math.cos(car.yaw))
+        half_x = (width * along + length * (1 - along)) / 2 + 0.3
+        half_z = (length * along + width * (1 - along)) / 2 + 0.6
+        if abs(person.x - car.x) < half_x and abs(person.depth - car.depth) < half_z:
+            return True
+    return False
 
 
 def _in_view(thing: Thing, camera: Camera) -> bool:

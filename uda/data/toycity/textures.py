@@ -172,5 +172,8 @@ def texture_bank(family: str) -> TextureBank:
         walls={name: _bytes(tile) for name, tile in walls.items()},
         ground=np.clip(strip * 128, 0, 255).astype(np.uint8),
         leaves=tuple(_bytes(_leaves(rng)) for _ in range(4)),
-        grime=tuple(_bytes(1 + dirt * (0.6 * medium + 0.6 * soft)) for dirt in (0.04, 0.1, 0.17)),
+        grime=tuple(
+            _bytes(np.asarray(1 + dirt * (0.6 * medium + 0.6 * soft), np.float32))
+            for dirt in (0.04, 0.1, 0.17)
+        ),
     )

@@ -112,6 +112,12 @@ def write_toycity(
     settings.check()
     if _reusable(root, settings):
         return root
+    _make(root, settings, workers)
+    return root
+
+
+def _make(root: Path, settings: Settings, workers: int | None) -> None:
+    """Write everything beside the folder, then give it the folder's name in one step."""
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -123,7 +129,6 @@ def write_toycity(
         os.replace(partial, root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return root
 
 
 def _style_digest() -> str:

@@ -1,0 +1,164 @@
+"""The Runner's model: batches, padding, predictions, layouts, methods from configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
+from mmseg.registry import DATASETS, MODELS
+from torch import nn
+
+import uda.engine  # noqa: F401 - registers
+from uda.engine.model import build_method, unpadded
+from uda.methods import Method
+from uda.registry import METHODS
+
+from .tiny_run import SIZE, data_config, model_config, write_data
+
+
+@pytest.fixture(scope="module")
+def loaders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Loader configs on written images."""
+    return data_config(write_data(tmp_path_factory.mktemp("model") / "data"), workers=0)
+
+
+def training_data(loaders: dict[str, Any]) -> dict[str, Any]:
+    """The first batch of two pairs."""
+    dataset = DATASETS.build(ConfigDict(loaders["train_dataloader"]["dataset"]))
+    batch: dict[str, Any] = pseudo_collate([dataset[(0, 0)], dataset[(0, 1)]])
+    return batch
+
+
+def make_model(**changes: Any) -> Any:
+    """The tiny model, initialised."""
+    torch.manual_seed(0)
+    model = MODELS.build(ConfigDict(model_config(**changes)))
+    model.init_weights()
+    return model
+
+
+def train_once(model: Any, data: dict[str, Any]) -> dict[str, float]:
+    """The log of one seeded iteration of gradient descent."""
+    wrapper = OptimWrapper(torch.optim.SGD(model.method.student.parameters(), lr=0.1))
+    torch.manual_seed(0)
+    model.train()
+    assert model.train_step(data, wrapper) == {}
+    log: dict[str, float] = model.log.pop()
+    return log
+
+
+def test_batch_values(loaders: dict[str, Any]) -> None:
+    """Pixels become RGB, minus 127.5, over 60; labels int64; nothing is padded."""
+    data = training_data(loaders)
+    batch = make_model().batch(data)
+    pixels = data["source"]["inputs"][0].flip(0).float()
+    torch.testing.assert_close(batch.source.image[0], (pixels - 127.5) / 60)
+    assert batch.source.label.dtype == torch.int64
+    assert batch.source.label.shape == (2, SIZE // 2, SIZE)
+    assert batch.target.image.shape == (2, 3, SIZE // 2, SIZE)
+    assert batch.target.valid is None
+
+
+def test_batch_without_target_values(loaders: dict[str, Any]) -> None:
+    """Source-only loaders give a batch without target, which source-only training takes."""
+    data = training_data(loaders)
+    del data["target"]
+    model = make_model(method={"type": "SourceOnly"})
+    assert model.batch(data).target is None
+    assert set(train_once(model, data)) == {"source/ce", "source/accuracy", "loss"}
+    assert model.evaluate == ["student"]
+
+
+def test_unpadded_values(loaders: dict[str, Any]) -> None:
+    """A crop of 32x64 padded to 40x64 at the bottom is valid in its first 32 rows."""
+    config = model_config()["data_preprocessor"]
+    preprocessor = MODELS.build({**config, "size": (40, SIZE)})
+    padded = preprocessor(training_data(loaders)["target"], True)
+    valid = unpadded(padded["data_samples"], padded["inputs"])
+    assert valid is not None
+    assert valid.shape == (2, 40, SIZE)
+    assert valid[:, :32].all()
+    assert not valid[:, 32:].any()
+
+
+def test_channels_last_parity(loaders: dict[str, Any]) -> None:
+    """Channels-last layout reaches weights and images, and changes nothing but rounding."""
+    data = training_data(loaders)
+    plain, last = make_model(), make_model(channels_last=True)
+    last.load_state_dict(plain.state_dict())
+    weight = last.method.student.segmentor.backbone.patch_embed2.proj.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    image = last.batch(data).source.image
+    assert image.is_contiguous(memory_format=torch.channels_last)
+    logs = [train_once(model, data) for model in (plain, last)]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-4, abs=1e-5)
+    for one, two in zip(plain.parameters(), last.parameters(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+def test_forward_values(loaders: dict[str, Any]) -> None:
+    """Predictions of the student under mmseg's name, of the teacher under its own."""
+    dataset = DATASETS.build(ConfigDict(loaders["val_dataloader"]["dataset"]))
+    model = make_model().eval()
+    nn.init.constant_(model.method.teacher.network.segmentor.decode_head.conv_seg.bias, 0.0)
+    model.method.teacher.network.segmentor.decode_head.conv_seg.bias.data[2] = 1e3
+    (sample,) = model.val_step(pseudo_collate([dataset[0]]))
+    prediction = sample.pred_sem_seg.data
+    inputs = model.data_preprocessor(pseudo_collate([dataset[0]]), False)["inputs"]
+    with torch.no_grad():
+        wanted = model.method.student(inputs).logits.argmax(1)
+    assert torch.equal(prediction, wanted)
+    assert sample.teacher_pred_sem_seg.data.unique().tolist() == [2]
+    assert "seg_logits" not in sample
+
+
+def test_forward_errors() -> None:
+    """Modes that mmengine's own training uses are refused."""
+    with pytest.raises(ValueError, match="trained by train_step; mode 'loss' is not used"):
+        make_model()(torch.zeros(1, 3, 32, 32), mode="loss")
+
+
+def test_build_method_values() -> None:
+    """Number of classes and normalisation come from the network and the preprocessor."""
+    method = make_model().method
+    assert method.mixer.num_classes == 3
+    assert method.terms[0].num_classes == 3
+    assert method.view.mean.flatten().tolist() == pytest.approx([0.5] * 3)
+    assert method.teacher.network is not method.student
+
+
+def test_build_own_method_values() -> None:
+    """A method of one's own need not take terms."""
+
+    @METHODS.register_module(name="OwnMethodOfATest")
+    class Own(Method):
+        def __init__(self, *, student: nn.Module, strength: float = 1.0) -> None:
+            super().__init__(student=student)
+            self.strength = strength
+
+    try:
+        own = build_method({"type": "OwnMethodOfATest", "strength": 2.0}, nn.Identity())
+        assert isinstance(own, Own)
+        assert own.strength == 2
+    finally:
+        METHODS._module_dict.pop("OwnMethodOfATest")
+
+
+def test_build_method_errors() -> None:
+    """A wrong part is named, and the nearest right one."""
+    config = model_config()["method"]
+    config["mixer"] = {"type": "ClasMix"}
+    with pytest.raises(ValueError, match="no mixer 'ClasMix'. Did you mean 'ClassMix'"):
+        build_method(config, nn.Conv2d(3, 3, 1), num_classes=3)
+
+
+def test_write_data_properties(tmp_path: Path) -> None:
+    """The tests' images are the same each time they are written."""
+    files = [sorted(write_data(tmp_path / name).rglob("*.png")) for name in ("a", "b")]
+    assert len(files[0]) == 20
+    assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]

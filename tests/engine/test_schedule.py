@@ -1,0 +1,80 @@
+"""The learning rate at each iteration, by the formula and by a released log."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uda.engine.schedule import WarmUpPolyLR
+
+
+def make(**arguments: object) -> WarmUpPolyLR:
+    """The schedule over two groups with rates 6e-5 and 6e-4."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (6e-5, 6e-4)]
+    return WarmUpPolyLR(torch.optim.SGD(groups), **{"end": 40_000, **arguments})  # type: ignore[arg-type]
+
+
+def test_schedule_values() -> None:
+    """DAFormer's released log prints 1.958e-06 at its 50th iteration (i = 49).
+
+    6e-5 * (1 - 49/40000) * (1 - (1 - 49/1500)(1 - 1e-6)) = 6e-5 * 0.998775 * 0.0326676 = 1.9577e-6;
+    afterwards it is linear: half at i = 20000, 0 at the end.
+    """
+    schedule = make()
+    rates = []
+    for _ in range(50):
+        rates.append([group["lr"] for group in schedule.optimizer.param_groups])
+        schedule.optimizer.step()
+        schedule.step()
+    assert f"{rates[49][0]:.3e}" == "1.958e-06"
+    assert rates[49][1] == pytest.approx(10 * rates[49][0])
+    assert rates[0][0] == pytest.approx(6e-5 * 1e-6)
+    assert schedule.factor(20_000) == 0.5
+    assert schedule.factor(1500) == pytest.approx(1 - 1500 / 40_000)
+    assert schedule.factor(40_000) == schedule.factor(50_000) == 0
+
+
+def test_schedule_power_values() -> None:
+    """Power 0.9 without warm-up: (1 - 1/4)^0.9 after a quarter, the whole rate at first."""
+    schedule = make(power=0.9, warmup=0)
+    assert schedule.factor(0) == 1
+    assert schedule.factor(10_000) == pytest.approx(0.75**0.9)
+
+
+@settings(deadline=None)
+@given(end=st.integers(1, 1000), warmup=st.integers(0, 1000), power=st.floats(0.1, 2))
+def test_schedule_properties(end: int, warmup: int, power: float) -> None:
+    """Factors lie in [0, 1] and fall after the warm-up."""
+    schedule = make(end=end, warmup=warmup, power=power)
+    factors = [schedule.factor(i) for i in range(end + 1)]
+    assert 0 <= min(factors) <= max(factors) <= 1
+    after = factors[warmup:]
+    assert after == sorted(after, reverse=True)
+
+
+def test_schedule_resume() -> None:
+    """Saved after 30 steps and loaded into a fresh one, the rates go on the same."""
+    straight, first, second = make(), make(), make()
+    for _ in range(30):
+        for schedule in (straight, first):
+            schedule.optimizer.step()
+            schedule.step()
+    second.load_state_dict(first.state_dict())
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    for schedule in (straight, second):
+        schedule.optimizer.step()
+        schedule.step()
+    rates = [[g["lr"] for g in s.optimizer.param_groups] for s in (straight, second)]
+    assert rates[0] == rates[1]
+
+
+def test_schedule_errors() -> None:
+    """Epochs and numbers out of range are refused."""
+    with pytest.raises(ValueError, match="counts iterations: set by_epoch=False"):
+        make(by_epoch=True)
+    with pytest.raises(ValueError, match="end has to be > 0 and warmup >= 0, not 0 and 1500"):
+        make(end=0)
+    with pytest.raises(ValueError, match="not 40000 and -1"):
+        make(warmup=-1)
