@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def class_frequencies(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Share of each class in all labelled pixels, f_c (Hoyer et al., CVPR 2022, eq. 9).
+    """Share of each class in all labelled pixels, f_c (Hoyer et al., CVPR 2022).
 
     Args:
         counts: int64 (images, K), pixels per image and class.
@@ -46,7 +46,7 @@ def class_probabilities(
 ) -> NDArray[np.float64]:
     """Probability of drawing each class, softmax((1 - f_c) / T) over the classes that occur.
 
-    Hoyer et al., CVPR 2022, eq. 10; the released code does the same in float32.
+    Hoyer et al., CVPR 2022; the released code does the same in float32.
 
     Args:
         frequencies: float (K,), shares of pixels; 0 = the class does not occur.

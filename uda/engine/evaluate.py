@@ -86,6 +86,11 @@ def evaluation_dataset(config: Config, name: str | None = None) -> dict[str, Any
     Raises:
         ValueError: The config has no set of that name.
     """
+    if config.get("val_dataloader") is None:
+        raise ValueError(
+            f"{config.filename} has no val_dataloader: scoring needs labelled images; fill it in "
+            "as the config's comments show."
+        )
     dataset = copy.deepcopy(dict(config.val_dataloader.dataset))
     if name is None:
         return dataset

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import uda.engine  # noqa: F401 - registers everything
@@ -29,6 +30,8 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     if not file.is_file():
         raise FileNotFoundError(f"There is no config {file}.")
     config = Config.fromfile(str(file))
+    # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
+    init_default_scope(config.get("default_scope", "mmseg"))
     if options:
         config.merge_from_dict(dict(options))
     check_config(config)

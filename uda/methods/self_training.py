@@ -19,8 +19,8 @@ from uda.structures import Batch, PseudoLabel, Unlabelled
 class SelfTraining(Method):
     """An EMA teacher labels the target; the student learns from source and mixed images.
 
-    One iteration (Tranheden et al., DACS, WACV 2021, alg. 1; Hoyer et al., DAFormer, CVPR 2022,
-    eq. 1-4 and 9; `dacs.py`):
+    One iteration (Tranheden et al., DACS, WACV 2021; Hoyer et al., DAFormer, CVPR 2022;
+    `dacs.py`):
 
     1. move the teacher towards the student;
     2. source: cross-entropy with the labels, and the terms on the source pass;

@@ -14,7 +14,7 @@ class ConfidenceShare(Selector):
     """Keeps every pixel, and weighs all alike by the share of confident pixels.
 
     `q = mean(c >= threshold)`: the more of the prediction is confident, the more it counts
-    (DACS; DAFormer eq. 5 and `dacs.py`).
+    (DACS; DAFormer, `dacs.py`).
 
     Args:
         threshold: Confidence from which a pixel counts as confident, in [0, 1].
@@ -52,8 +52,8 @@ class ConfidenceShare(Selector):
 class ConfidenceThreshold(Selector):
     """Keeps the pixels whose confidence reaches the threshold, with weight 1.
 
-    `label = argmax p where max p >= threshold, else 255` (FixMatch, Sohn et al. 2020, eq. 4,
-    for each pixel).
+    `label = argmax p where max p >= threshold, else 255` (FixMatch, Sohn et al. 2020, for
+    each pixel).
 
     Args:
         threshold: Confidence in [0, 1].

@@ -15,7 +15,7 @@ from uda.structures import Batch, NetworkOutput, PseudoLabel
 class EntropyMinimisation(Term):
     """The mean normalised entropy of the student's target predictions, in a pass of its own.
 
-    `weight * mean(H(p)) / log K` (MinEnt: Vu et al., AdvEnt, CVPR 2019, eq. 3; the normalised
+    `weight * mean(H(p)) / log K` (MinEnt: Vu et al., AdvEnt, CVPR 2019; the normalised
     entropy does not depend on the base of the logarithm).
 
     Args:

@@ -19,7 +19,7 @@ class FeatureDistance(Term):
     """The distance of the student's coarsest source features to those of a frozen encoder.
 
     `weight * mean_j || f_j - r_j ||_2` over the positions j whose block of the label is held to
-    at least `min_share` by one of `classes` (Hoyer et al., DAFormer, CVPR 2022, eq. 9; `dacs.py`).
+    at least `min_share` by one of `classes` (Hoyer et al., DAFormer, CVPR 2022; `dacs.py`).
     A batch without such a position gives 0, where the released code logs NaN.
 
     Args:

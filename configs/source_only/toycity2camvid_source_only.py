@@ -1,0 +1,13 @@
+# python tools/train.py configs/source_only/toycity2camvid_source_only.py
+_base_ = [
+    "../_base_/data/toycity2camvid.py",
+    "../_base_/models/efficientnet_lite0.py",
+    "../_base_/schedules/cpu_600.py",
+    "../_base_/runtime/default.py",
+]
+train_dataloader = dict(dataset=dict(target=None))
+model = dict(
+    data_preprocessor=dict(size=(240, 320)),  # the crop
+    network=dict(decode_head=dict(num_classes=11)),
+    method=dict(type="SourceOnly"),
+)

@@ -1,0 +1,92 @@
+"""The pipeline of a deployed network, and the template for two folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mmengine.config import Config
+
+from uda.engine.deploy import inference_pipeline
+
+from .tiny_run import PROJECT, make_runner, write_data
+
+PACK = {"type": "PackSegInputs"}
+TRAINING = [
+    {"type": "LoadImage"},
+    {"type": "RandomResize", "scale": (32, 24), "ratio_range": (0.5, 2.0), "keep_ratio": True},
+    {"type": "Albumentations", "transforms": []},
+    {"type": "PhotoMetricDistortion"},
+    {"type": "RandomCrop", "crop_size": (8, 8)},
+    {"type": "AdjustGamma", "gamma": 2.0},
+    PACK,
+]
+SETTLED = [
+    {"type": "LoadImageFromFile"},
+    {"type": "Resize", "scale": (32, 24), "keep_ratio": True},
+    {"type": "AdjustGamma", "gamma": 2.0},
+    PACK,
+]
+
+
+def config(**changes: Any) -> Config:
+    """Loaders with a labelled source of one step and a target with `TRAINING`."""
+    source = {"pipeline": [{"type": "LoadImage"}, {"type": "LoadLabel"}, PACK]}
+    pairs = {"source": source, "target": {"pipeline": TRAINING}}
+    return Config({"train_dataloader": {"dataset": {**pairs, **changes}}, "val_dataloader": None})
+
+
+def test_inference_pipeline_values() -> None:
+    """Without validation data: the target's steps but those by chance, at the nominal size."""
+    assert inference_pipeline(config()) == SETTLED
+
+
+def test_inference_pipeline_without_target_values() -> None:
+    """Source-only: the source's steps; mmseg drops the loader of labels by its own name."""
+    steps = inference_pipeline(config(target=None))
+    names = ["LoadImageFromFile", "LoadAnnotations", "PackSegInputs"]
+    assert [step["type"] for step in steps] == names
+
+
+def test_inference_pipeline_of_validation_values() -> None:
+    """With validation data its steps are taken as they are."""
+    steps = [{"type": "LoadImage"}, {"type": "Resize", "scale": (4, 4)}, {"type": "LoadLabel"}]
+    given = config()
+    given.val_dataloader = {"dataset": {"pipeline": steps}}
+    found = inference_pipeline(given)
+    names = ["LoadImageFromFile", "Resize", "LoadAnnotations"]
+    assert [step["type"] for step in found] == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["daformer", "source_only"])
+def test_two_folders_run(tmp_path: Path, name: str) -> None:
+    """The template trains on a target without labels, and writes networks that mmseg loads."""
+    import shutil
+
+    import cv2
+    from mmseg.apis import inference_model, init_model
+
+    from uda.engine.train import load_config
+
+    data = write_data(tmp_path / "data")
+    shutil.rmtree(data / "target" / "labels")
+    place = "train_dataloader.dataset"
+    options = {
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+        f"{place}.source.data_root": str(data / "source"),
+        f"{place}.source.label_map": None,
+        "train_cfg.max_iters": 2,
+    }
+    if name == "daformer":
+        options[f"{place}.target.data_root"] = str(data / "target")
+    loaded = load_config(PROJECT / f"configs/{name}/two_folders_{name}.py", options)
+    make_runner(loaded, tmp_path / "run").train()
+    deploy = tmp_path / "run" / "deploy"
+    model = init_model(str(deploy / "config.py"), str(deploy / "student.pth"), device="cpu")
+    image = cv2.imread(str(data / "target" / "images" / "0.png"))
+    result = inference_model(model, image)
+    assert tuple(result.pred_sem_seg.data.shape) == (1, *image.shape[:2])
+    assert (deploy / "teacher.pth").exists() == (name == "daformer")
