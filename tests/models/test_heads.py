@@ -36,7 +36,7 @@ def test_daformer_head_names() -> None:
     assert fusion[:2] == ["fuse_layer.conv.weight", "fuse_layer.bn.weight"]
 
 
-@pytest.mark.parametrize("kind", [DAFormerHead, LightHead])
+@pytest.mark.parametrize("kind", [DAFormerHead])
 def test_classifier_start_values(kind: Any) -> None:
     """Deviation 0.01 and bias 0, from the constructor alone."""
     torch.manual_seed(0)
@@ -46,16 +46,14 @@ def test_classifier_start_values(kind: Any) -> None:
     assert head.dropout.p == 0.1
 
 
-@pytest.mark.parametrize("fusion", ["sum", "concat"])
 @pytest.mark.parametrize(("index", "stride"), [((0, 1, 2, 3), 4), ((1, 2, 3), 8), ((3,), 32)])
-def test_light_head_shapes(fusion: str, index: tuple[int, ...], stride: int) -> None:
+def test_light_head_shapes(index: tuple[int, ...], stride: int) -> None:
     """Logits stand at the finest used stride; all parameters get a gradient; batch 1 trains."""
     head = LightHead(
         in_channels=[WIDTHS[i] for i in index],
         in_index=index,
         num_classes=3,
         channels=8,
-        fusion=fusion,
     )
     logits = head(features(count=1))
     assert logits.shape == (1, 3, 64 // stride, 96 // stride)
@@ -93,7 +91,6 @@ def test_heads_serve_binary_tasks_quietly(recwarn: pytest.WarningsRecorder) -> N
             "Unknown fusion 'isa'; there are separable_aspp, conv1x1",
         ),
         (DAFormerHead, {"in_index": (0, 1)}, r"`in_channels` has 4 .*, `in_index` 2 \(\[0, 1\]\)"),
-        (LightHead, {"fusion": "max"}, "Unknown fusion 'max'; there are sum, concat"),
         (LightHead, {"in_index": (0, 1)}, r"`in_channels` has 4 .*, `in_index` 2"),
     ],
 )

@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.config import check_config
+from uda.models.segmentation_network import check_num_classes
 
 Precision = Literal["off", "bf16", "fp16"]
 Launcher = Literal["none", "pytorch", "slurm"]
@@ -35,7 +36,33 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     if options:
         config.merge_from_dict(dict(options))
     check_config(config)
+    check_classes(config)
     return config
+
+
+def check_classes(config: Config) -> None:
+    """Raise if the network's heads or the data sets disagree about the classes.
+
+    Raises:
+        ValueError: Names the head or data set and both numbers.
+    """
+    if config.get("train_dataloader") is None:
+        return
+    source = config.train_dataloader.dataset.get("source", {})
+    classes = source.get("classes")
+    if classes is None:
+        return
+    check_num_classes(config.model.network, len(classes))
+    others = {"target": config.train_dataloader.dataset.get("target")}
+    if config.get("val_dataloader") is not None:
+        others["validation"] = config.val_dataloader.dataset
+    for name, dataset in others.items():
+        given = (dataset or {}).get("classes")
+        if given is not None and list(given) != list(classes):
+            raise ValueError(
+                f"The source has the classes {list(classes)}, the {name} set {list(given)}; "
+                "give all sets one list (and a label_map where raw ids differ)."
+            )
 
 
 def build_runner(
