@@ -33,3 +33,4 @@ model = dict(
         ],
     ),
 )
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

@@ -18,3 +18,4 @@ model = dict(
         terms=[dict(type="FeatureDistance", weight=0.005)],
     ),
 )
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

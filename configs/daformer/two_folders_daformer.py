@@ -124,3 +124,4 @@ model = dict(
 )
 # CHANGE: iterations; more for more images.
 train_cfg = dict(max_iters=2000, val_interval=500)
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

@@ -15,7 +15,7 @@ train_dataloader = dict(
                 dict(type="LoadImage"),
                 dict(type="LoadLabel"),
                 dict(
-                    type="RandomResize", scale=(320, 240), ratio_range=(0.75, 1.6), keep_ratio=True
+                    type="RandomResize", scale=(480, 360), ratio_range=(0.75, 1.5), keep_ratio=True
                 ),
                 dict(type="RandomCrop", crop_size=(240, 320), cat_max_ratio=0.75),
                 dict(type="RandomFlip", prob=0.5),
@@ -42,3 +42,4 @@ model = dict(
     network=dict(decode_head=dict(num_classes=11)),
     method=dict(type="SourceOnly"),
 )
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

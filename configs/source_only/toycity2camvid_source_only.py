@@ -13,3 +13,4 @@ model = dict(
     network=dict(decode_head=dict(num_classes=11)),
     method=dict(type="SourceOnly"),
 )
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

@@ -10,3 +10,4 @@ model = dict(
     data_preprocessor=dict(size=(192, 256)),  # the crop
     method=dict(type="SourceOnly"),
 )
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

@@ -51,7 +51,7 @@ def test_confidence_threshold_values() -> None:
 
 
 SELECTORS = {
-    "share": lambda **kwargs: ConfidenceShare(threshold=0.5, **kwargs),
+    "share": lambda **kwargs: ConfidenceShare(threshold=0.5, scope="batch", **kwargs),
     "threshold": lambda **kwargs: ConfidenceThreshold(threshold=0.0, **kwargs),
     "balanced": lambda **kwargs: ClassBalancedThreshold(num_classes=3, share=1.0, **kwargs),
 }
@@ -65,7 +65,7 @@ def test_ignore_rows_values(name: str) -> None:
     pseudo = SELECTORS[name](ignore_rows=(1, 2))(probs)
     assert pseudo.weight[:, [0, 2, 3]].abs().max() == 0
     assert torch.equal(pseudo.weight[:, 1], plain.weight[:, 1])
-    assert torch.equal(pseudo.label, plain.label)
+    assert torch.equal(pseudo.label[:, 1], plain.label[:, 1])
 
 
 @pytest.mark.parametrize("name", SELECTORS)
@@ -88,6 +88,24 @@ def test_valid_properties(name: str, seed: int) -> None:
     assert pseudo.weight.min() >= 0
     assert pseudo.weight.max() <= 1
     assert not pseudo.weight.requires_grad
+
+
+def test_share_of_an_image_counts_its_trusted_pixels_values() -> None:
+    """One of two valid pixels is confident; the padding, all confident, does not count."""
+    confidence = torch.tensor([[[0.95, 0.6, 0.99, 0.99]]])
+    valid = torch.tensor([[[True, True, False, False]]])
+    selector = ConfidenceShare(threshold=0.9, scope="image")
+    assert selector(probs_of(confidence), valid).weight.tolist() == [[[0.5, 0.5, 0, 0]]]
+    assert selector(probs_of(confidence), ~valid.new_ones(valid.shape)).weight.max() == 0
+
+
+def test_class_thresholds_leave_padding_out_values() -> None:
+    """The median of 0.5, 0.75 and 0.875 is 0.75; with the padding it would be 0.5."""
+    confidence = torch.tensor([[[0.75, 0.875, 0.5, 0.5, 0.5]]])
+    valid = torch.tensor([[[True, True, True, False, False]]])
+    selector = ClassBalancedThreshold(num_classes=3, share=0.5)
+    selector(probs_of(confidence), valid)
+    assert selector.threshold[0].item() == pytest.approx(0.75, abs=2 / selector.bins)
 
 
 @settings(deadline=None)

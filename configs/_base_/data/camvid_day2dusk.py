@@ -1,5 +1,5 @@
-# CamVid by day (labelled) -> CamVid at dusk (no labels), 11 classes. Training at 320x240, half a
-# frame; evaluation against labels of 480x360.
+# CamVid by day (labelled) -> CamVid at dusk (no labels), 11 classes. Training on crops of
+# 320x240 at the full scale of 480x360, evaluation on whole frames.
 data_root = "data/camvid_day2dusk"
 classes = [
     "sky", "building", "pole", "road", "sidewalk", "tree", "sign", "fence", "car", "pedestrian",
@@ -17,7 +17,7 @@ folder = dict(
     image_suffix=".jpg",
     label_suffix=".png",
 )
-resize = dict(type="RandomResize", scale=(320, 240), ratio_range=(0.75, 1.6), keep_ratio=True)
+resize = dict(type="RandomResize", scale=(480, 360), ratio_range=(0.75, 1.5), keep_ratio=True)
 flip = dict(type="RandomFlip", prob=0.5)
 train_dataloader = dict(
     batch_size=4,
@@ -65,7 +65,6 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type="LoadImage"),
-            dict(type="Resize", scale=(320, 240), keep_ratio=True),
             dict(type="LoadLabel"),
             dict(type="PackSegInputs"),
         ],

@@ -24,7 +24,7 @@ cityscapes_to_camvid = {
     0: 3, 1: 4, 2: 1, 3: 1, 4: 7, 5: 2, 6: 6, 7: 6, 8: 5, 9: 5, 10: 0, 11: 9, 12: 10, 13: 8,
     14: 8, 15: 8, 16: 8, 17: 10, 18: 10,
 }  # fmt: skip
-resize = dict(type="RandomResize", scale=(320, 240), ratio_range=(0.75, 1.6), keep_ratio=True)
+resize = dict(type="RandomResize", scale=(480, 360), ratio_range=(0.75, 1.5), keep_ratio=True)
 flip = dict(type="RandomFlip", prob=0.5)
 train_dataloader = dict(
     batch_size=4,
@@ -78,7 +78,6 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type="LoadImage"),
-            dict(type="Resize", scale=(320, 240), keep_ratio=True),
             dict(type="LoadLabel"),
             dict(type="PackSegInputs"),
         ],

@@ -1,4 +1,4 @@
-# 600 iterations on a CPU: the decoder learns ten times as fast as the encoder.
+# 600 iterations on a CPU: the decoder learns seven times as fast as the encoder.
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="ParameterGroups",

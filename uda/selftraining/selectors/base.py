@@ -33,18 +33,32 @@ class Selector(nn.Module):
     def forward(self, probs: Tensor, valid: Tensor | None = None) -> PseudoLabel:
         """The pseudo-label of `probs` (N, K, H, W), trusted only where `valid` (N, H, W)."""
         confidence, label = probs.max(1)
-        pseudo = self.select(probs, label, confidence)
-        height = label.shape[1]
-        top, bottom = self.ignore_rows
-        if top + bottom > 0:
-            pseudo.weight[:, :top] = 0
-            pseudo.weight[:, max(height - bottom, 0) :] = 0
-        if valid is not None:
-            pseudo.weight.mul_(valid)
+        trusted = self.trusted(confidence, valid)
+        pseudo = self.select(probs, label, confidence, trusted)
+        pseudo.weight.mul_(trusted)
         return pseudo
 
-    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
-        """The rule itself: gets the (N, K, H, W) probabilities, their argmax and maximum."""
+    def trusted(self, confidence: Tensor, valid: Tensor | None) -> Tensor:
+        """Where a pseudo-label may be believed at all: (N, H, W) bool."""
+        trusted = torch.ones_like(confidence, dtype=torch.bool)
+        top, bottom = self.ignore_rows
+        if top + bottom > 0:
+            trusted[:, :top] = False
+            trusted[:, max(trusted.shape[1] - bottom, 0) :] = False
+        return trusted if valid is None else trusted & valid
+
+    def select(
+        self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> PseudoLabel:
+        """The rule itself.
+
+        Args:
+            probs: (N, K, H, W) in [0, 1].
+            label: (N, H, W) int64, their argmax.
+            confidence: (N, H, W), their maximum.
+            trusted: (N, H, W) bool; elsewhere the weight becomes 0 whatever is returned, and
+                statistics should not be taken.
+        """
         raise NotImplementedError(f"{type(self).__name__} has to define `select`.")
 
 

@@ -54,16 +54,18 @@ class ClassBalancedThreshold(Selector):
         self.register_buffer("seen", torch.zeros(num_classes, dtype=torch.bool))
         self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
 
-    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+    def select(
+        self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> PseudoLabel:
         """Update the thresholds with this batch, then apply them."""
-        self._update(label, confidence)
+        self._update(label, confidence, trusted)
         kept = confidence >= self.threshold.to(confidence.dtype)[label]
         ramp = (self.iteration / self.ramp).clamp(max=1) if self.ramp else 1.0
         self.iteration += 1
         return PseudoLabel(label.masked_fill(~kept, IGNORE_INDEX), kept * ramp, confidence)
 
-    def _update(self, label: Tensor, confidence: Tensor) -> None:
-        quantile, present = self._quantiles(label, confidence)
+    def _update(self, label: Tensor, confidence: Tensor, trusted: Tensor) -> None:
+        quantile, present = self._quantiles(label, confidence, trusted)
         smoothed = torch.where(
             self.seen, self.threshold.lerp(quantile, 1 - self.momentum), quantile
         )
@@ -71,12 +73,14 @@ class ClassBalancedThreshold(Selector):
         self.threshold.copy_(torch.where(present, smoothed, self.threshold))
         self.seen |= present
 
-    def _quantiles(self, label: Tensor, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    def _quantiles(
+        self, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The quantile of each class, by a histogram, so that nothing waits for the device."""
         bins, classes = self.bins, self.num_classes
         place = (confidence * bins).long().clamp(0, bins - 1) + label * bins
         counts = torch.zeros(classes * bins, dtype=torch.int64, device=label.device)
-        counts.scatter_add_(0, place.flatten(), torch.ones_like(place.flatten()))
+        counts.scatter_add_(0, place.flatten(), trusted.flatten().long())
         counts = counts.view(classes, bins)
         total = counts.sum(1, keepdim=True)
         # The lowest bin with at least `1 - share` of the class below or in it.

@@ -18,8 +18,8 @@ class ConfidenceShare(Selector):
 
     Args:
         threshold: Confidence from which a pixel counts as confident, in [0, 1].
-        scope: `"batch"`: one q for all images together (reference). `"image"`: one q an image
-            (clean, as in the paper).
+        scope: `"batch"` (reference): one q for all images together, over all their pixels.
+            `"image"` (clean, as in the paper): one q an image, over its trusted pixels.
         ignore_rows: See `Selector`.
 
     >>> import torch
@@ -41,11 +41,16 @@ class ConfidenceShare(Selector):
             raise ValueError(f'scope has to be "batch" or "image", not {scope!r}.')
         self.threshold, self.scope = check_threshold(threshold), scope
 
-    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+    def select(
+        self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> PseudoLabel:
         """One weight for the batch, or for each image."""
-        confident = (confidence >= self.threshold).to(probs.dtype)
-        dims = (0, 1, 2) if self.scope == "batch" else (1, 2)
-        share = confident.mean(dims, keepdim=True)
+        confident = confidence >= self.threshold
+        if self.scope == "batch":
+            share = confident.to(probs.dtype).mean()
+        else:
+            trusted_pixels = trusted.sum((1, 2), keepdim=True).clamp(min=1)
+            share = (confident & trusted).sum((1, 2), keepdim=True).to(probs.dtype) / trusted_pixels
         return PseudoLabel(label, share.expand_as(confidence).clone(), confidence)
 
 
@@ -64,7 +69,9 @@ class ConfidenceThreshold(Selector):
         super().__init__(ignore_rows=ignore_rows)
         self.threshold = check_threshold(threshold)
 
-    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+    def select(
+        self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> PseudoLabel:
         """Reject what is below the threshold."""
         kept = confidence >= self.threshold
         label = label.masked_fill(~kept, IGNORE_INDEX)

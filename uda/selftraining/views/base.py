@@ -32,7 +32,10 @@ class View(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor) -> Tensor:
         """The changed images, (N, 3, H, W) like `image`, normalised again."""
-        return self.normalise(self.change(self.denormalise(image)))
+        # Colours are computed in full precision also where the networks are not.
+        with torch.autocast(image.device.type, enabled=False):
+            full = image if image.dtype == torch.float64 else image.float()
+            return self.normalise(self.change(self.denormalise(full)))
 
     def denormalise(self, image: Tensor) -> Tensor:
         """RGB in [0, 1] of normalised images (N, 3, H, W)."""
