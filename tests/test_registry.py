@@ -16,7 +16,6 @@ from uda.registry import (
     TERMS,
     VIEWS,
     build_part,
-    nearest,
 )
 
 KINDS = [
@@ -67,10 +66,3 @@ def test_build_part_errors() -> None:
         build_part(MIXERS, wrong, num_classes=3)
     with pytest.raises(ValueError, match=r"ClassMix needs the argument\(s\) \['num_classes'\]"):
         build_part(MIXERS, {"type": "ClassMix"})
-
-
-def test_nearest_values() -> None:
-    """Nothing is proposed where nothing is near; all names are listed either way."""
-    known = {"decay": 0, "mode": 0}
-    assert nearest("decya", known) == " Did you mean 'decay'? Known: decay, mode."
-    assert nearest("xxxxxxx", known) == " Known: decay, mode."

@@ -8,42 +8,81 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[1]
 RUNS = {
     "source-only": "configs/source_only/toycity_source_only.py",
     "DAFormer": "configs/daformer/toycity_daformer.py",
 }
 
 
-def main() -> None:
-    """Generate ToyCity, train both ways at the same time, compare on the target."""
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         description="Generate a two-domain city, train source-only and DAFormer, compare.",
         epilog="example: python tools/demo.py --iterations 300",
     )
     parser.add_argument("--iterations", type=int, default=300)
     parser.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
-    arguments = parser.parse_args()
-    from uda.data.toycity import write_toycity
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/toycity"), metavar="DIR",
+        help="folder of the generated images, used again if it is there (data/toycity)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", type=int, nargs=3, default=(400, 200, 60), metavar=("SOURCE", "TARGET", "VAL"),
+        help="how many to generate: labelled source, unlabelled target, labelled target",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.iterations < 1:
+        parser.error(f"--iterations has to be at least 1, got {options.iterations}")
+    if min(options.images) < 1:
+        parser.error(f"--images has to be three numbers of at least 1, got {options.images}")
+    return options
 
+
+def main(arguments: list[str] | None = None) -> None:
+    """Generate ToyCity, train both ways at the same time, compare on the target."""
+    options = parse_arguments(arguments)
     started = time.monotonic()
-    data = write_toycity("data/toycity", workers=os.cpu_count())
+    data = generate(options.data, options.images)
     print(f"ToyCity in {data}: {time.monotonic() - started:.0f} s", flush=True)
-    train(arguments.work_dir, arguments.iterations)
-    rows = scores(arguments.work_dir)
+    train(options.work_dir, options.iterations, data)
+    rows = scores(options.work_dir)
     show(rows, time.monotonic() - started)
 
 
-def train(work_dir: Path, iterations: int) -> None:
+def generate(folder: Path, images: Sequence[int]) -> Path:
+    """The folder with both domains, made unless it is there already.
+
+    Raises:
+        FileExistsError: The folder holds something else.
+    """
+    from uda.data.toycity import write_toycity
+
+    source, target, val = images
+    try:
+        return write_toycity(
+            folder, num_source=source, num_target=target, num_val=val, workers=os.cpu_count()
+        )
+    except FileExistsError as error:
+        raise FileExistsError(
+            f"{error} (the folder is {folder.absolute()}; --data DIR names another)"
+        ) from error
+
+
+def train(work_dir: Path, iterations: int, data: Path) -> None:
     """Both trainings side by side, one thread each; their output goes to log files."""
     processes = {}
     for name, config in RUNS.items():
         folder = work_dir / Path(config).stem
         folder.mkdir(parents=True, exist_ok=True)
         command = [
-            sys.executable, "tools/train.py", config, "--work-dir", str(folder), "--cfg-options",
-            f"train_cfg.max_iters={iterations}", f"train_cfg.val_interval={iterations}",
+            sys.executable, str(PROJECT / "tools/train.py"), str(PROJECT / config),
+            "--work-dir", str(folder),
+            "--cfg-options", f"train_cfg.max_iters={iterations}",
+            f"train_cfg.val_interval={iterations}", *data_options(data, name),
         ]  # fmt: skip
         with (folder / "output.txt").open("w") as log:
             processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -53,6 +92,18 @@ def train(work_dir: Path, iterations: int) -> None:
             log_file = work_dir / Path(RUNS[name]).stem / "output.txt"
             tail = "\n".join(log_file.read_text().splitlines()[-15:])
             sys.exit(f"error: training {name} failed; the end of {log_file}:\n{tail}")
+
+
+def data_options(data: Path, name: str) -> list[str]:
+    """Where a run's config finds the images."""
+    pairs = "train_dataloader.dataset"
+    options = [
+        f"{pairs}.source.data_root={data / 'gta5'}",
+        f"val_dataloader.dataset.data_root={data / 'cityscapes'}",
+    ]
+    if name != "source-only":
+        options.append(f"{pairs}.target.data_root={data / 'cityscapes'}")
+    return options
 
 
 def scores(work_dir: Path) -> dict[str, dict[str, float]]:
@@ -89,4 +140,7 @@ def show(rows: dict[str, dict[str, float]], seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")

@@ -3,8 +3,9 @@
     python tools/make_toycity.py data/toycity
     python tools/make_toycity.py data/toycity --size 480x360 --style-sheet toycity.png
 
-The source domain is written in the GTA5 layout, the target in the Cityscapes layout. A folder that
-already holds the same data set is left as it is.
+The source domain is written in the GTA5 layout, the target in the Cityscapes layout; with
+`--target 0 --val 0` or with `--source 0` the other domain is left out. A folder that already holds
+the same data set is left as it is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from pathlib import Path
 
 from uda.data.toycity import write_toycity
 from uda.data.toycity.png import encode_rgb
 from uda.data.toycity.sheet import contact_sheet
+from uda.files import write_atomically
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -63,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
             size=options.size,
             workers=options.workers,
         )
+        print(f"ToyCity in {root} ({time.perf_counter() - start:.1f} s)")
+        if options.style_sheet:
+            sheet = contact_sheet(seed=options.seed, size=options.size)
+            write_atomically(options.style_sheet, encode_rgb(sheet))
+            print(f"contact sheet in {options.style_sheet}")
     except (ValueError, OSError) as error:
         print(f"make_toycity: {error}", file=sys.stderr)
         return 1
-    print(f"ToyCity in {root} ({time.perf_counter() - start:.1f} s)")
-    if options.style_sheet:
-        sheet = contact_sheet(seed=options.seed, size=options.size)
-        Path(options.style_sheet).write_bytes(encode_rgb(sheet))
-        print(f"contact sheet in {options.style_sheet}")
     return 0
 
 

@@ -88,10 +88,10 @@ def read_label_map(path: Path) -> dict[int, int]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return {int(raw): int(train_id) for raw, train_id in content.items()}
     except FileNotFoundError:
-        raise FileNotFoundError(f"label map not found: {path}") from None
+        raise FileNotFoundError(f"label map not found: {path.absolute()}") from None
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f'label map {path} is not of the form {{"7": 0, "26": 1}}: {error}'
+            f'label map {path.absolute()} is not of the form {{"7": 0, "26": 1}}: {error}'
         ) from error
 
 

@@ -13,80 +13,135 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from mmengine.config import DictAction
 
     parser = argparse.ArgumentParser(
-        description="Score a checkpoint on labelled images.",
+        description="Score a checkpoint on labelled images, or write predictions of unlabelled.",
         epilog="example: python tools/test.py configs/daformer/camvid_day2dusk_daformer.py "
         "work_dirs/camvid_day2dusk_daformer/deploy/student.pth --on day dusk",
     )
-    parser.add_argument("config", help="the config the checkpoint was trained with")
-    parser.add_argument("checkpoint", help="full or deploy checkpoint")
-    parser.add_argument("--network", choices=("student", "teacher"), default="student")
-    parser.add_argument("--on", nargs="+", default=[None], metavar="SET", help="evaluation sets")
-    parser.add_argument(
-        "--classes", choices=("19", "16", "13"), help="mean over a subset of Cityscapes' classes"
-    )
-    parser.add_argument("--save-predictions", metavar="D", help="write train id PNGs there")
-    parser.add_argument("--out", metavar="FILE", help="write metrics and confusion matrix as JSON")
-    parser.add_argument("--seed", type=int, help="noted in --out, for tables over seeds")
-    parser.add_argument(
-        "--test-time-augmentation", nargs="+", type=float, default=[], metavar="SCALE",
-        help="mean over these scales of the image",
+    add = parser.add_argument
+    add("config", help="the config the checkpoint was trained with")
+    add("checkpoint", help="full or deploy checkpoint")
+    add(
+        "--network", choices=("student", "teacher"),
+        help="default: the student of a full checkpoint, the one that a deploy checkpoint holds",
     )  # fmt: skip
-    parser.add_argument("--flip", action="store_true", help="and over its mirror image")
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
-    return parser.parse_args(arguments)
+    add("--on", nargs="+", default=[None], metavar="SET", help="evaluation sets of the config")
+    add("--classes", choices=("19", "16", "13"), help="mean over a subset of Cityscapes' classes")
+    add("--save-predictions", metavar="D", help="write train id PNGs to D/NETWORK")
+    add("--format-only", action="store_true", help="no scores, only --save-predictions: for sets "
+        "without labels")  # fmt: skip
+    add("--out", metavar="FILE", help="write metrics and confusion matrix as JSON")
+    add("--seed", type=int, help="noted in --out, for tables over seeds")
+    add("--slide", nargs=2, type=int, metavar=("H", "W"), help="predict by windows of this size "
+        "(default: as the config's test_cfg says)")  # fmt: skip
+    add("--stride", nargs=2, type=int, metavar=("H", "W"), help="steps of --slide (default: two "
+        "thirds of the window)")  # fmt: skip
+    add("--test-time-augmentation", nargs="+", type=float, default=[], metavar="SCALE",
+        help="mean over these scales of the image")  # fmt: skip
+    add("--flip", action="store_true", help="and over its mirror image")
+    add("--workers", type=int, default=1)
+    add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    options = parser.parse_args(arguments)
+    if options.format_only and not options.save_predictions:
+        parser.error("--format-only writes predictions and nothing else: give --save-predictions D")
+    if options.format_only and (options.out or options.classes):
+        parser.error("--format-only computes no scores: leave out --out and --classes")
+    if options.stride and not options.slide:
+        parser.error("--stride is the step of sliding windows: give their size by --slide H W")
+    return options
 
 
-def main() -> None:
-    """Score."""
-    arguments = parse_arguments()
+def main(arguments: list[str] | None = None) -> None:
+    """Score, or write predictions, on each set."""
+    options = parse_arguments(arguments)
     from mmengine.logging import MMLogger
 
-    from uda.engine.evaluate import evaluate, evaluation_dataset, load_network
+    from uda.engine.evaluate import evaluation_dataset, load_network
+    from uda.engine.inference import slide
     from uda.engine.train import load_config
-    from uda.evaluation import SegmentationMetric, write_metrics
 
-    MMLogger.get_instance("test", logger_name="test")
-    config = load_config(arguments.config, arguments.cfg_options)
-    segmentor = load_network(config, arguments.checkpoint, arguments.network)
-    for name in arguments.on:
-        options: dict[str, Any] = {}
-        if arguments.classes not in (None, "19"):
-            options["subsets"] = (int(arguments.classes),)
-        if arguments.save_predictions:
-            folder = Path(arguments.save_predictions)
-            options["save_predictions"] = str(folder / name if name else folder)
-        metric = SegmentationMetric(**options)
-        print(f"{arguments.network} of {arguments.checkpoint} on {name or 'the validation set'}")
-        result = evaluate(
-            segmentor,
-            evaluation_dataset(config, name),
-            metric=metric,
-            workers=arguments.workers,
-            scales=arguments.test_time_augmentation,
-            flip=arguments.flip,
+    if not MMLogger.check_instance_created("test"):
+        MMLogger.get_instance("test", logger_name="test")
+    config = load_config(options.config, options.cfg_options)
+    # All sets are looked up first: a wrong name must not cost the scores of those before it.
+    labelled = not options.format_only
+    sets = {name: evaluation_dataset(config, name, labelled=labelled) for name in options.on}
+    network = load_network(config, options.checkpoint, options.network)
+    if options.slide:
+        slide(network.segmentor, tuple(options.slide), options.stride and tuple(options.stride))
+    for name, dataset in sets.items():
+        print(f"{network.name} of {options.checkpoint} on {name or 'the validation set'}")
+        if options.format_only:
+            write(options, network, name, dataset)
+        else:
+            score(options, network, name, dataset)
+
+
+def score(
+    options: argparse.Namespace, network: Any, name: str | None, dataset: dict[str, Any]
+) -> None:
+    """Scores of one set: printed, and written if asked for."""
+    from uda.engine.evaluate import evaluate
+    from uda.evaluation import SegmentationMetric, named_subsets, write_metrics
+
+    metric = SegmentationMetric(
+        subsets=(options.classes,) if options.classes else (),
+        save_predictions=predictions_folder(options, name),
+    )
+    result = evaluate(network, dataset, metric=metric, **prediction(options))
+    mean = f"mIoU{options.classes or ''}"
+    print(f"{mean} {result.metrics[mean]:.2f} % over {result.images} images")
+    if options.out:
+        write_metrics(
+            out_file(options.out, name, several=len(options.on) > 1),
+            {f"{network.name}/{key}": value for key, value in result.metrics.items()},
+            {network.name: result.matrix},
+            result.classes,
+            context(options, network.name, name, result.images),
+            subsets=named_subsets(metric.subsets, result.classes),
         )
-        subset = f"mIoU{arguments.classes}" if options.get("subsets") else "mIoU"
-        print(f"{subset} {result.metrics[subset]:.2f} % over {result.images} images")
-        if arguments.out:
-            write_metrics(
-                out_file(arguments.out, name, several=len(arguments.on) > 1),
-                {f"{arguments.network}/{key}": value for key, value in result.metrics.items()},
-                {arguments.network: result.matrix},
-                result.classes,
-                context(arguments, name, result.images),
-            )
 
 
-def context(arguments: argparse.Namespace, name: str | None, images: int) -> dict[str, Any]:
+def write(
+    options: argparse.Namespace, network: Any, name: str | None, dataset: dict[str, Any]
+) -> None:
+    """Predictions of one set."""
+    from uda.engine.evaluate import write_predictions
+
+    folder = predictions_folder(options, name)
+    images = write_predictions(network, dataset, folder=folder, **prediction(options))
+    print(f"{images} predictions in {Path(folder, network.name)}")
+
+
+def prediction(options: argparse.Namespace) -> dict[str, Any]:
+    """How images are read and predicted."""
+    return {
+        "workers": options.workers,
+        "scales": options.test_time_augmentation,
+        "flip": options.flip,
+    }
+
+
+def predictions_folder(options: argparse.Namespace, name: str | None) -> str | None:
+    """Where the predictions of a set go: a set of its own name gets a folder of its own."""
+    folder = options.save_predictions
+    return str(Path(folder, name)) if folder and name else folder
+
+
+def context(
+    options: argparse.Namespace, network: str, name: str | None, images: int
+) -> dict[str, Any]:
     """What a metrics file says about its origin."""
     return {
-        "experiment": Path(arguments.config).stem,
-        "seed": arguments.seed,
+        "experiment": Path(options.config).stem,
+        "seed": options.seed,
         "dataset": name or "validation",
-        "network": arguments.network,
-        "checkpoint": str(arguments.checkpoint),
+        "network": network,
+        "checkpoint": str(options.checkpoint),
         "images": images,
+        "slide": options.slide,
+        "stride": options.stride,
+        "scales": options.test_time_augmentation,
+        "flip": options.flip,
     }
 
 
@@ -99,5 +154,5 @@ def out_file(out: str, name: str | None, *, several: bool) -> Path:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -52,5 +52,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
+    except (OSError, TypeError, ValueError, FloatingPointError) as error:
+        from uda.engine.train import one_sentence
+
+        sys.exit(f"error: {one_sentence(error)}")

@@ -13,7 +13,6 @@ Networks, data sets, transforms, hooks and metrics register in mmseg's registrie
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +21,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from uda import selftraining
+from uda.text import nearest
 
 METHODS = Registry("method")
 TEACHERS = Registry("teacher")
@@ -80,14 +80,3 @@ def build_part(registry: Registry, config: Mapping[str, Any], **shared: Any) -> 
     if missing:
         raise ValueError(f"{cls.__name__} needs the argument(s) {missing}; add them to its config.")
     return cls(**arguments)
-
-
-def nearest(name: str, known: Mapping[str, Any]) -> str:
-    """A hint for an error message: the known name most like `name`, and all of them.
-
-    >>> nearest("decya", {"decay": 0, "mode": 0})
-    " Did you mean 'decay'? Known: decay, mode."
-    """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{hint} Known: {', '.join(sorted(known))}."

@@ -1,4 +1,6 @@
 # python tools/train.py configs/daformer/toycity_daformer.py
+# ToyCity's drawn source -> its drawn target, DAFormer. Expected: see docs/results.md.
+# Cost: see docs/results.md.
 _base_ = [
     "../_base_/data/toycity.py",
     "../_base_/models/efficientnet_lite0.py",

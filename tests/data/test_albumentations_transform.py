@@ -85,7 +85,9 @@ def test_transforms_fire_independently() -> None:
 def test_unknown_names_propose_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"'RandomGama' in albumentations .*mean 'RandomGamma'\?"):
         Albumentations([{"type": "RandomGama"}])
-    with pytest.raises(ValueError, match=r"no argument 'gama_limit'; did you mean 'gamma_limit'\?"):
+    with pytest.raises(
+        ValueError, match=r"no argument 'gama_limit'\. Did you mean 'gamma_limit'\?"
+    ):
         Albumentations([{"type": "RandomGamma", "gama_limit": (60, 160)}])
     with pytest.raises(ValueError, match="no transform is called 'HorizontalFlp'"):
         Albumentations([{"type": "OneOf", "transforms": [{"type": "HorizontalFlp"}]}])

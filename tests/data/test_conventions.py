@@ -119,6 +119,12 @@ def test_conversion_properties(tmp_path_factory: pytest.TempPathFactory, ids: li
     assert to_train_ids(path, CITYSCAPES).tolist() == [[CITYSCAPES.ids.get(i, 255) for i in ids]]
 
 
+def test_ids_beyond_16_bits(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[7, 70000]], dtype=np.int32)).save(tmp_path / "a.tif")
+    with pytest.raises(ValueError, match=r"a.tif: ids 7..70000 exceed 0..65535"):
+        to_train_ids(tmp_path / "a.tif", CITYSCAPES)
+
+
 def test_unknown_values(tmp_path: Path) -> None:
     ids = save(tmp_path / "ids.png", np.array([[40, 40, 41, 7]], dtype=np.uint8))
     with pytest.raises(

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,17 @@ SAMPLING = {"temperature": 0.1, "min_pixels": 20}
 def roots(tmp_path: Path) -> tuple[Path, Path]:
     target = write_domain(tmp_path / "target", 5, labels=False)
     return write_domain(tmp_path / "source", 7), target
+
+
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lines of the log, collected."""
+    lines: list[str] = []
+    for module in ("pairs", "source_statistics"):
+        monkeypatch.setattr(
+            f"uda.data.{module}.print_log", lambda message, *_, **__: lines.append(message)
+        )
+    return lines
 
 
 def build(roots: tuple[Path, Path], **changes: Any) -> SourceTargetPairs:
@@ -170,6 +182,80 @@ def test_statistics_stay_in_memory_if_unwritable(roots: tuple[Path, Path], tmp_p
     assert pairs.table is not None
 
 
+def older_statistics(root: Path, *, changed: int = 0) -> str:
+    """The older tools' list of the labels of `write_domain`, class 1 counted `changed` too much."""
+    rows = []
+    for path in sorted((root / "labels").glob("*.png")):
+        pixels = np.bincount(cv2.imread(str(path), cv2.IMREAD_UNCHANGED).ravel(), minlength=3)
+        rows.append(
+            {"0": int(pixels[0]), "1": int(pixels[1]) + changed, "2": int(pixels[2]),
+             "file": f"elsewhere/labels/{path.name}"}
+        )  # fmt: skip
+    return json.dumps(rows)
+
+
+def test_older_statistics_are_found(roots: tuple[Path, Path]) -> None:
+    """Where no file is ours, those of the older tools count, and nothing is written."""
+    (roots[0] / "sample_class_stats.json").write_text(older_statistics(roots[0]))
+    pairs = build(roots, sampling=SAMPLING)
+    pairs.full_init()
+    assert pairs.table is not None
+    assert not list(roots[0].rglob("class_statistics.json"))
+
+
+def test_older_statistics_are_never_overwritten(
+    roots: tuple[Path, Path], logged: list[str]
+) -> None:
+    """A file of another format stays; ours goes beside it once and is used from then on."""
+    older = roots[0] / "sample_class_stats.json"
+    beside = roots[0] / "class_statistics.json"
+    sampling = {**SAMPLING, "statistics": str(older)}
+    for wrong in (older_statistics(roots[0], changed=1), "{", '{"version": 2}'):
+        older.write_text(wrong)
+        beside.unlink(missing_ok=True)
+        build(roots, sampling=sampling).full_init()
+        assert older.read_text() == wrong
+        kept = beside.read_bytes()
+        assert len(json.loads(kept)["images"]) == 7
+    assert f"class statistics go to {beside}: {older} is of another format" in "\n".join(logged)
+    logged.clear()
+    build(roots, sampling=sampling).full_init()
+    assert not [line for line in logged if "counting" in line]
+    write_domain(roots[0], 8)
+    build(roots, sampling=sampling).full_init()
+    assert beside.read_bytes() == kept
+    assert "class statistics stay in memory" in logged[-1]
+
+
+def test_damaged_statistics_beside_the_labels_stay(
+    roots: tuple[Path, Path], logged: list[str]
+) -> None:
+    damaged = roots[0] / "labels" / "class_statistics.json"
+    damaged.write_text("{")
+    build(roots, sampling=SAMPLING).full_init()
+    assert damaged.read_text() == "{"
+    assert f"stay in memory: {damaged} is of another format and left as it is; remove it" in (
+        "\n".join(logged)
+    )
+
+
+@pytest.mark.parametrize("sampling", [None, SAMPLING])
+def test_classes_without_pixels_are_named(
+    roots: tuple[Path, Path], logged: list[str], sampling: Any
+) -> None:
+    """Class 3 is in no label: one warning, without sampling only where a file has the numbers."""
+    source = folder_config(roots[0], classes=["road", "sky", "pole", "train"])
+    pairs = build(roots, source=source, sampling=sampling)
+    pairs.full_init()
+    pairs.full_init()
+    warning = "the 7 source labels have no pixel of: train;"
+    assert sum(warning in line for line in logged) == (sampling is not None)
+    build(roots, source=source, sampling=SAMPLING).full_init()
+    logged.clear()
+    build(roots, source=source, sampling=sampling).full_init()
+    assert sum(warning in line for line in logged) == 1
+
+
 def test_statistics_know_unmapped_ids(roots: tuple[Path, Path]) -> None:
     label = np.full((24, 32), 77, np.uint8)
     label[:10] = 2
@@ -183,7 +269,9 @@ def test_statistics_know_unmapped_ids(roots: tuple[Path, Path]) -> None:
 def test_errors(roots: tuple[Path, Path]) -> None:
     with pytest.raises(TypeError, match=r"wants an index \(seed, draw\), got 3; set sampler=dict"):
         build(roots)[3]
-    with pytest.raises(ValueError, match=r"no argument 'temprature'; did you mean 'temperature'\?"):
+    with pytest.raises(
+        ValueError, match=r"no argument 'temprature'\. Did you mean 'temperature'\?"
+    ):
         build(roots, sampling={"temprature": 0.1})
     with pytest.raises(ValueError, match="sampling type must be 'RareClassSampling', got 'Other'"):
         build(roots, sampling={"type": "Other"})

@@ -179,6 +179,35 @@ def test_dark_zurich_train_ids_without_label_ids(tmp_path: Path) -> None:
     assert (done.converted, done.kept, done.statistics) == (0, 0, None)
 
 
+def test_camvid_colour_values(tmp_path: Path) -> None:
+    """The original's colours: road 0, lane marking 0, truck or bus ignored, child is person 11."""
+    put(tmp_path / "701_StillsRaw_full/0001TP_006690.png", np.zeros((1, 4, 3)))
+    colours = [[[128, 64, 128], [128, 0, 192], [192, 128, 192], [192, 128, 64]]]
+    put(tmp_path / "LabeledApproved_full/0001TP_006690_L.png", colours)
+    done = prepare("camvid_colour", tmp_path)
+    final = tmp_path / "LabeledApproved_full/0001TP_006690_labelTrainIds.png"
+    assert read(final) == [[0, 0, 255, 11]]
+    assert done.statistics is not None
+    assert done.statistics.files == [final.name]
+    assert done.statistics.class_pixels[[0, 11]].tolist() == [2, 1]
+    with pytest.raises(FileNotFoundError, match=f"not found: {tmp_path}/gone/701_StillsRaw_full;"):
+        LAYOUTS["camvid_colour"].find(tmp_path / "gone")
+
+
+def test_messages_have_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative arguments are given back in full."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"folder not found: {tmp_path}/data$"):
+        prepare("gta5", "data")
+    make_gta(Path("data"))
+    assert prepare("gta5", "data").statistics_path == tmp_path / "data/class_statistics.json"
+    put(Path("data/labels/00001.png"), [[99, 7], [7, 7]])
+    with pytest.raises(ValueError, match=f"label file {tmp_path}/data/labels/00001.png: id 99"):
+        prepare("gta5", "data", force=True)
+    with pytest.raises(FileNotFoundError, match=f"folder not found: {tmp_path}/gone/images;"):
+        LAYOUTS["gta5"].find(Path("gone"))
+
+
 def test_folder_without_map_counts_train_ids(tmp_path: Path) -> None:
     put(tmp_path / "images/x/a.jpg", np.zeros((1, 3, 3)))
     put(tmp_path / "labels/x/a.png", [[0, 2, 255]])

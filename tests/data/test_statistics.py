@@ -102,6 +102,17 @@ def test_read_label_palette_gives_the_indices(tmp_path: Path) -> None:
     assert read_label(tmp_path / "p.png").tolist() == [[11, 11]]
 
 
+def test_errors_have_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"label file not found: {tmp_path}/gone.png"):
+        read_label("gone.png")
+    with pytest.raises(FileNotFoundError, match=f"statistics not found: {tmp_path}/gone.json"):
+        ClassStatistics.load("gone.json", 3)
+    Path("bad.json").write_text("{")
+    with pytest.raises(ValueError, match=f"class statistics {tmp_path}/bad.json: not complete"):
+        ClassStatistics.load("bad.json", 3)
+
+
 def test_read_label_errors(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"label file not found: .*gone.png"):
         read_label(tmp_path / "gone.png")

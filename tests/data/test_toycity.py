@@ -193,6 +193,22 @@ def test_write_reuse(city: Path) -> None:
         write_toycity(city, seed=1, **options)
 
 
+def test_write_one_domain(tmp_path: Path) -> None:
+    """A domain without images has no folder; what is there is the same as in the whole set."""
+    both = write_toycity(
+        tmp_path / "both", num_source=1, num_target=1, num_val=1, size=(64, 96), workers=1
+    )
+    none = {"num_source": 0, "num_target": 0, "num_val": 0, "size": (64, 96), "workers": 1}
+    for part, domain in (("source", "gta5"), ("target", "cityscapes"), ("val", "cityscapes")):
+        alone = write_toycity(tmp_path / part, **{**none, f"num_{part}": 1})
+        assert sorted(path.name for path in alone.iterdir()) == sorted([domain, "toycity.json"])
+        assert _digest(alone / domain).items() <= _digest(both / domain).items()
+        assert write_toycity(tmp_path / part, **{**none, f"num_{part}": 1}) == alone
+        with pytest.raises(FileExistsError, match=r"other settings \(num_.* delete the folder or"):
+            write_toycity(tmp_path / part, num_source=1, num_target=1, num_val=1, size=(64, 96))
+    assert not (tmp_path / "val/cityscapes/leftImg8bit/train").exists()
+
+
 def test_write_errors(tmp_path: Path) -> None:
     """Foreign folders, files and impossible numbers are refused with the path or the value."""
     (tmp_path / "mine").mkdir()
@@ -204,8 +220,10 @@ def test_write_errors(tmp_path: Path) -> None:
         write_toycity(tmp_path / "mine")
     with pytest.raises(FileExistsError, match="photo.png is a file"):
         write_toycity(tmp_path / "mine/photo.png")
-    with pytest.raises(ValueError, match="num_val must be an integer >= 1, got 0"):
-        write_toycity(tmp_path / "new", num_val=0)
+    with pytest.raises(ValueError, match="num_val must be an integer >= 0, got -1"):
+        write_toycity(tmp_path / "new", num_val=-1)
+    with pytest.raises(ValueError, match="num_val are all 0; nothing to do"):
+        write_toycity(tmp_path / "new", num_source=0, num_target=0, num_val=0)
     with pytest.raises(ValueError, match="seed must be >= 0, got -2"):
         write_toycity(tmp_path / "new", seed=-2)
     with pytest.raises(ValueError, match="size must be at least"):
@@ -224,7 +242,13 @@ def test_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = json.loads((tmp_path / "city/toycity.json").read_text(encoding="utf-8"))
     assert record["settings"]["size"] == [64, 96]
     assert make_toycity.main([root, *sizes, "--seed", "3"]) == 1
-    assert "delete the folder or choose another" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "delete the folder or choose another" in error
+    assert error.count("\n") == 1
+    alone = [str(tmp_path / "alone"), *sizes, "--target", "0", "--val", "0"]
+    assert make_toycity.main([*alone, "--style-sheet", root]) == 1  # a folder, no PNG
+    assert "make_toycity: [Errno" in capsys.readouterr().err
+    assert not (tmp_path / "alone/cityscapes").exists()
     with pytest.raises(SystemExit):
         make_toycity.parse_arguments([root, "--size", "big"])
     assert "size must be WIDTHxHEIGHT" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import Any
 import mmseg
 import pytest
 from mmengine.config import Config
+from torch import nn
 
 from uda.engine.config import check_config
 from uda.engine.train import load_config
@@ -72,16 +73,97 @@ WRONG: list[tuple[str, Any, str]] = [
     ("val_evaluator.prefx", 1, r"val_evaluator: SegmentationMetric .*Did you mean 'prefix'"),
     ("default_hooks.logger.intervall", 1, r"DeviceLogger .*Did you mean 'interval'"),
     ("custom_hooks.1.intervall", 1, r"custom_hooks\[1\]: PictureLog .*Did you mean 'interval'"),
-    ("modle", {}, r"unknown key 'modle'. Did you mean 'model'"),
+    ("default_hooks.checkpoint.intervall", 1, r"CheckpointHook has no argument .*'interval'"),
+    ("train_dataloader.batchsize", 1, r"train_dataloader: a loader has no .*'batch_size'"),
+    ("val_dataloader.num_worker", 1, r"val_dataloader: a loader has no .*'num_workers'"),
+    ("model.type", "DomainAdaption", r"model: there is no type .*'DomainAdaptation'"),
+    ("model.method.mixer.type", "ClasMix", r"mixer: there is no type 'ClasMix' .*'ClassMix'"),
+    ("model.network.backbone.type", "MixTransfomer", r"backbone: .*Did you mean 'MixTransformer'"),
+    ("train_dataloader.dataset.source.pipeline.2.type", "RandmCrop", r"\[2\]: .*'RandomCrop'"),
+    ("optim_wrapper.optimizer.type", "AdmW", r"optimizer: there is no type 'AdmW' .*'AdamW'"),
+    ("val_evaluator.type", "SegmentationMetrics", r"val_evaluator: .*'SegmentationMetric'"),
+    ("custom_hooks.0.type", "RandomStates", r"custom_hooks\[0\]: .*'RandomState'"),
+    ("param_scheduler.0.by_epoch", True, r"WarmUpPolyLR needs by_epoch=False; .* would be 0"),
+    ("optim_wrapper.accumulative_counts", 2, r"accumulative_counts=2: .* is not built"),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "message"), WRONG, ids=[key for key, *_ in WRONG])
 def test_check_config_errors(config_file: Path, key: str, value: Any, message: str) -> None:
-    """A wrong key is named with its place, its file and the nearest right one."""
+    """What is wrong is named with its place, its file and the nearest right name."""
     with pytest.raises(ValueError, match=message) as error:
         load_config(config_file, {key: value})
     assert str(config_file) in str(error.value)
+
+
+OWN_NAMES = ("crop_size", "norm_cfg", "optimizer", "max_iters", "train_pipeline", "_modle")
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
+def test_own_variable_values(tmp_path: Path, name: str) -> None:
+    """A config may be put together from variables of any name."""
+    file = write_config(tmp_path)
+    file.write_text(file.read_text() + f"{name} = dict(a=[1, 2])\n")
+    assert load_config(file)[name] == {"a": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("modle", "model"), ("custom_hook", "custom_hooks"), ("lod_from", "load")]
+)
+def test_own_variable_errors(tmp_path: Path, name: str, known: str) -> None:
+    """A variable named almost like a known one is a slip, and the way out is told."""
+    file = write_config(tmp_path)
+    file.write_text(file.read_text() + f"{name} = dict()\n")
+    with pytest.raises(ValueError, match=f"unknown key '{name}'. Did you mean '{known}") as error:
+        load_config(file)
+    assert str(file) in str(error.value)
+    assert f"another name, such as '_{name}'" in str(error.value)
+
+
+@pytest.mark.parametrize("option", ["modle.type", "crop_size", "_own"])
+def test_check_options_errors(config_file: Path, option: str) -> None:
+    """An option for a name that nobody reads is refused: it would change nothing."""
+    with pytest.raises(ValueError, match=f"unknown key .* in the option '{option}'.*used up"):
+        load_config(config_file, {option: 1})
+
+
+def test_schedule_without_by_epoch_errors(config_file: Path) -> None:
+    """mmengine would count epochs, of which there is one: a missing by_epoch is refused."""
+    config = load_config(config_file)
+    del config.param_scheduler[0]["by_epoch"]
+    with pytest.raises(ValueError, match="WarmUpPolyLR needs by_epoch=False"):
+        check_config(config)
+
+
+FOREIGN = {"transforms": [{"type": "NotInMmseg", "strength": 0.4}]}
+
+
+@pytest.mark.parametrize("name", ["Albumentations", "TorchvisionView", "Albu"])
+def test_foreign_transforms_values(name: str) -> None:
+    """Transforms of another library are left to the class that builds them; others are not."""
+    place = {"type": name, **FOREIGN}
+    if name == "TorchvisionView":
+        method = {"type": "SelfTraining", "view": place}
+        check_config(Config({"model": {"type": "DomainAdaptation", "method": method}}))
+        return
+    dataset = {"type": "FolderDataset", "pipeline": [place]}
+    check_config(Config({"val_dataloader": {"dataset": dataset}}))
+    dataset["pipeline"] = [{"type": "TestTimeAug", "transforms": [FOREIGN["transforms"]]}]
+    with pytest.raises(ValueError, match=r"transforms\[0\]\[0\]: there is no type 'NotInMmseg'"):
+        check_config(Config({"val_dataloader": {"dataset": dataset}}))
+
+
+def test_class_as_type_values() -> None:
+    """A class itself may stand where its name does; its arguments are checked the same."""
+    model = {"type": nn.Conv2d, "in_channels": 3, "out_channels": 3, "kernel_size": 1}
+    check_config(Config({"model": model}))
+    with pytest.raises(ValueError, match="model: Conv2d has no argument 'kernl_size'"):
+        check_config(Config({"model": {**model, "kernl_size": 1}}))
+
+
+def test_other_package_values() -> None:
+    """A type of a package that is not installed is left to the error of its builder."""
+    check_config(Config({"model": {"type": "mmdet.HungarianAssigner", "costs": []}}))
 
 
 def test_load_config_values(config_file: Path) -> None:

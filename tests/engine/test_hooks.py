@@ -1,9 +1,7 @@
-"""Hooks: random states through a checkpoint, logging without waiting, pictures when asked for."""
+"""Hooks: logging without waiting, pictures when asked for."""
 
 from __future__ import annotations
 
-import io
-import random
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,82 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from uda.engine.deploy import write_deploy_checkpoints
-from uda.engine.hooks import DeviceLogger, PictureLog, RandomState, unwrapped
+from uda.engine.hooks import DeviceLogger, PictureLog, unwrapped
 from uda.engine.log import DeviceScalars
 from uda.engine.pictures import colour_label, overview
 
 PALETTE = [[128, 64, 128], [70, 70, 70]]
-
-
-def draws() -> tuple[float, float, float, float]:
-    """The next numbers of all generators; NumPy's normal draw leaves one in its cache."""
-    return random.random(), np.random.rand(), np.random.randn(), torch.rand(1).item()
-
-
-def test_random_state_resume() -> None:
-    """Numbers drawn after a restart are those that would have come, whatever was drawn before.
-
-    The checkpoint is read as mmengine may read it, without executing anything.
-    """
-    checkpoint: dict[str, Any] = {}
-    draws()
-    RandomState().before_save_checkpoint(None, checkpoint)
-    wanted = [draws(), draws()]
-    file = io.BytesIO()
-    torch.save(checkpoint, file)
-    file.seek(0)
-    loaded = torch.load(file, weights_only=True)
-    hook = RandomState()
-    hook.after_load_checkpoint(None, loaded)
-    hook.before_train_iter(SimpleNamespace(iter=3), 3)
-    assert [draws(), draws()] == wanted
-    before = random.getstate()
-    hook.before_train_iter(SimpleNamespace(iter=4), 4)  # only once
-    assert random.getstate() == before
-
-
-def test_random_state_of_another_machine_values() -> None:
-    """States of GPUs that are not here are left out; the host's are restored all the same."""
-    checkpoint: dict[str, Any] = {}
-    RandomState().before_save_checkpoint(None, checkpoint)
-    wanted = draws()
-    gpus = torch.cuda.device_count() + 1
-    checkpoint["random_state"]["cuda"] = [torch.zeros(16, dtype=torch.uint8)] * gpus
-    hook = RandomState()
-    hook.after_load_checkpoint(None, checkpoint)
-    hook.before_train_iter(SimpleNamespace(iter=1), 1)
-    assert draws() == wanted
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_random_state_on_gpu_resume() -> None:
-    """A checkpoint read onto the GPU, as mmengine does, restores host and device."""
-    checkpoint: dict[str, Any] = {}
-    RandomState().before_save_checkpoint(None, checkpoint)
-    wanted = (*draws(), torch.rand(1, device="cuda").item())
-    file = io.BytesIO()
-    torch.save(checkpoint, file)
-    file.seek(0)
-    hook = RandomState()
-    hook.after_load_checkpoint(None, torch.load(file, map_location="cuda", weights_only=True))
-    hook.before_train_iter(SimpleNamespace(iter=1), 1)
-    assert (*draws(), torch.rand(1, device="cuda").item()) == wanted
-
-
-def test_random_state_fresh_values() -> None:
-    """Weights loaded without resuming (iteration 0), or an old checkpoint, change no generator."""
-    for content in ({}, None):
-        checkpoint: dict[str, Any] = {}
-        if content is None:
-            RandomState().before_save_checkpoint(None, checkpoint)
-        hook = RandomState()
-        hook.after_load_checkpoint(None, checkpoint)
-        random.seed(5)
-        before = random.getstate()
-        hook.before_train_iter(SimpleNamespace(iter=0), 0)
-        assert random.getstate() == before
 
 
 class Hub:
@@ -180,14 +107,3 @@ def test_colour_label_values() -> None:
     """Each class has its colour; ids without one are black."""
     colours = colour_label(torch.tensor([[0, 1, 7, 255]]), PALETTE)
     assert colours.tolist() == [[[128, 64, 128], [70, 70, 70], [0, 0, 0], [0, 0, 0]]]
-
-
-def test_deploy_errors(tmp_path: Any) -> None:
-    """A network that mmseg could not load is refused by name."""
-    with pytest.raises(TypeError, match="student is a Identity, not a SegmentationNetwork"):
-        write_deploy_checkpoints(
-            tmp_path / "deploy",
-            networks={"student": torch.nn.Identity()},
-            config=None,  # type: ignore[arg-type]
-            metainfo={"classes": ["road"], "palette": [[0, 0, 0]]},
-        )

@@ -14,7 +14,8 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import uda.engine  # noqa: F401 - registers
-from uda.engine.model import build_method, unpadded
+from uda.engine.model import build_method
+from uda.evaluation import SegmentationMetric
 from uda.methods import Method
 from uda.registry import METHODS
 
@@ -74,18 +75,6 @@ def test_batch_without_target_values(loaders: dict[str, Any]) -> None:
     assert model.evaluate == ["student"]
 
 
-def test_unpadded_values(loaders: dict[str, Any]) -> None:
-    """A crop of 32x64 padded to 40x64 at the bottom is valid in its first 32 rows."""
-    config = model_config()["data_preprocessor"]
-    preprocessor = MODELS.build({**config, "size": (40, SIZE)})
-    padded = preprocessor(training_data(loaders)["target"], True)
-    valid = unpadded(padded["data_samples"], padded["inputs"])
-    assert valid is not None
-    assert valid.shape == (2, 40, SIZE)
-    assert valid[:, :32].all()
-    assert not valid[:, 32:].any()
-
-
 def test_channels_last_parity(loaders: dict[str, Any]) -> None:
     """Channels-last layout reaches weights and images, and changes nothing but rounding."""
     data = training_data(loaders)
@@ -115,6 +104,36 @@ def test_forward_values(loaders: dict[str, Any]) -> None:
     assert torch.equal(prediction, wanted)
     assert sample.teacher_pred_sem_seg.data.unique().tolist() == [2]
     assert "seg_logits" not in sample
+    assert sample.metainfo["pred_network"] == "student"
+
+
+def test_forward_of_teacher_values(loaders: dict[str, Any]) -> None:
+    """The teacher alone is evaluated and reported under its own name."""
+    dataset = DATASETS.build(ConfigDict(loaders["val_dataloader"]["dataset"]))
+    model = make_model(evaluate=["teacher"]).eval()
+    (sample,) = model.val_step(pseudo_collate([dataset[0]]))
+    assert sample.metainfo["pred_network"] == "teacher"
+    assert "teacher_pred_sem_seg" not in sample
+    metric = SegmentationMetric()
+    metric.dataset_meta = dataset.metainfo
+    metric.process(None, [sample.to_dict()])
+    assert {name.partition("/")[0] for name in metric.evaluate(1)} == {"teacher"}
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_train_step_on_gpu_waits_for_nothing(loaders: dict[str, Any]) -> None:
+    """No step waits for the device, also not where images are padded."""
+    config = model_config()["data_preprocessor"]
+    model = make_model(data_preprocessor={**config, "size": (40, SIZE)}).cuda().train()
+    data = training_data(loaders)
+    wrapper = OptimWrapper(torch.optim.SGD(model.method.student.parameters(), lr=0.1))
+    model.train_step(data, wrapper)  # cuDNN's choice of algorithms
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        model.train_step(data, wrapper)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_forward_errors() -> None:

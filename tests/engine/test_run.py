@@ -17,6 +17,8 @@ import torch
 from mmengine.runner import Runner
 from torch import Tensor
 
+from uda.engine.train import load_config
+
 from .tiny_run import CLASSES, PROJECT, SIZE, make_runner, write_config
 
 
@@ -52,7 +54,7 @@ def differences(first: Any, second: Any, place: str = "") -> list[str]:
 def assert_same_run(first: Path, second: Path) -> None:
     """Networks, optimiser, schedule and random states of two checkpoints are equal."""
     one, two = load(first), load(second)
-    for part in ("state_dict", "optimizer", "param_schedulers", "random_state"):
+    for part in ("state_dict", "optimizer", "param_schedulers", "random_states"):
         assert differences(one[part], two[part], part) == []
 
 
@@ -69,7 +71,7 @@ def resume_from(folder: Path, run: str, config: Path, copy: str) -> Path:
 
 
 def test_run_values(trained: tuple[Path, Runner]) -> None:
-    """Losses are logged every 2 of 6 iterations, as means; both networks are evaluated."""
+    """Losses are logged every 2 of 6 iterations, as means; networks are evaluated every 3."""
     folder, runner = trained
     (scalars,) = (folder / "run").glob("*/vis_data/scalars.json")
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
@@ -80,9 +82,10 @@ def test_run_values(trained: tuple[Path, Runner]) -> None:
     for line in steps:
         total = line["source/ce"] + line["source/feature_distance"] + line["mixed/ce"]
         assert line["loss"] == pytest.approx(total, rel=1e-5)
-    (scores,) = [line for line in lines if any("mIoU" in name for name in line)]
+    scores = [line for line in lines if any("mIoU" in name for name in line)]
+    assert [line["step"] for line in scores] == [3, 6]
     for network in ("student", "teacher"):
-        assert any(network in name and "mIoU" in name for name in scores)
+        assert all(f"{network}/mIoU" in line for line in scores)
     assert runner.iter == 6
 
 
@@ -102,7 +105,10 @@ def test_optimiser_values(trained: tuple[Path, Runner]) -> None:
 
 
 def test_run_resume(trained: tuple[Path, Runner]) -> None:
-    """Six iterations at once equal three, a new Runner, and three more, to the bit."""
+    """Six iterations at once equal three, a new Runner, and three more, to the bit.
+
+    The straight run validates after the checkpoint of iteration 3, which the resumed one does not.
+    """
     folder = trained[0]
     resumed = resume_from(folder, "run", folder / "config.py", "resumed")
     assert_same_run(folder / "run" / "iter_6.pth", resumed)
@@ -117,6 +123,16 @@ def test_run_with_workers_resume(trained: tuple[Path, Runner]) -> None:
     assert_same_run(folder / "run" / "iter_6.pth", folder / "workers" / "iter_6.pth")
     resumed = resume_from(folder, "workers", config, "workers_resumed")
     assert_same_run(folder / "run" / "iter_6.pth", resumed)
+
+
+def test_resume_of_another_network_errors(trained: tuple[Path, Runner], tmp_path: Path) -> None:
+    """Resuming with a changed network is refused instead of training on what fits."""
+    folder = trained[0]
+    shutil.copy(folder / "run" / "iter_3.pth", tmp_path)
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "iter_3.pth"))
+    config = load_config(folder / "config.py", {"model.network.decode_head.channels": 16})
+    with pytest.raises(ValueError, match=r"iter_3.pth does not fit .* here and .* in the file"):
+        make_runner(config, tmp_path, resume=True).train()
 
 
 def test_deploy_parity(trained: tuple[Path, Runner]) -> None:

@@ -70,7 +70,7 @@ def data_config(root: Path, workers: int) -> dict[str, Any]:
             "dataset": {"type": "SourceTargetPairs", "source": source, "target": target},
         },
         "val_dataloader": {
-            "num_workers": 0,
+            **loader,
             "batch_size": 1,
             "sampler": {"type": "DefaultSampler", "shuffle": False},
             "dataset": val,
@@ -121,7 +121,12 @@ def model_config(**changes: Any) -> dict[str, Any]:
 
 
 def write_config(
-    folder: Path, *, iterations: int = 6, workers: int = 0, model: dict[str, Any] | None = None
+    folder: Path,
+    *,
+    iterations: int = 6,
+    val_interval: int = 3,
+    workers: int = 0,
+    model: dict[str, Any] | None = None,
 ) -> Path:
     """A config file for a run on data in `folder / "data"`, which is made if missing."""
     root = folder / "data"
@@ -138,11 +143,11 @@ def write_config(
                 "custom_keys": {"head": {"lr_mult": 10.0}, "norm": {"decay_mult": 0.0}}
             },
         },
-        "param_scheduler": [{"type": "WarmUpPolyLR", "warmup": 2}],
+        "param_scheduler": [{"type": "WarmUpPolyLR", "by_epoch": False, "warmup": 2}],
         "train_cfg": {
             "type": "IterBasedTrainLoop",
             "max_iters": iterations,
-            "val_interval": iterations,
+            "val_interval": val_interval,
         },
         "default_hooks": {
             "logger": {"interval": 2},

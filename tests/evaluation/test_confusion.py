@@ -17,7 +17,7 @@ from uda.evaluation.confusion import (
     confusion_matrix,
     iou_from_matrix,
     mean_iou,
-    pixel_accuracy,
+    overall_accuracy,
     recall_from_matrix,
 )
 
@@ -156,7 +156,7 @@ def test_scores_values() -> None:
     mean = mean_iou(HAND_MADE)
     assert mean.value == pytest.approx(1.025 / 3, abs=1e-15)
     assert mean.absent == (3,)
-    assert pixel_accuracy(HAND_MADE) == 9 / 15
+    assert overall_accuracy(HAND_MADE) == 9 / 15
     recall = recall_from_matrix(HAND_MADE)
     assert recall[:3].tolist() == [5 / 6, 4 / 6, 0.0]
     assert math.isnan(recall[3])
@@ -188,7 +188,7 @@ def test_scores_errors() -> None:
 def test_scores_of_nothing() -> None:
     """No counts: no score, and no division error."""
     empty = torch.zeros(2, 2, dtype=torch.int64)
-    assert math.isnan(pixel_accuracy(empty))
+    assert math.isnan(overall_accuracy(empty))
     assert math.isnan(mean_iou(empty).value)
     assert mean_iou(empty).absent == (0, 1)
 
@@ -201,7 +201,7 @@ def test_confusion_matrix_object_values() -> None:
     total = first + second
     assert torch.equal(total.matrix, first.matrix + second.matrix)
     assert torch.equal(total.iou(), iou_from_matrix(total.matrix))
-    assert total.accuracy() == pixel_accuracy(total.matrix)
+    assert total.accuracy() == overall_accuracy(total.matrix)
     assert torch.equal(first.merge(second).matrix, total.matrix)
     with pytest.raises(ValueError, match="same classes can be merged, got 3 and 4"):
         first.merge(ConfusionMatrix(4))

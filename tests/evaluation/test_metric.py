@@ -113,6 +113,36 @@ def test_metric_without_teacher() -> None:
     assert built.metrics[0].last_matrices.keys() == {"student"}
 
 
+def test_metric_of_teacher_alone(tmp_path: Path) -> None:
+    """`pred_network` gives the prediction its name, in scores, matrices and folders."""
+    samples = [data_sample(index, teacher=False) for index in range(2)]
+    for sample in samples:
+        sample.set_metainfo({"pred_network": "teacher"})
+    built = evaluator(save_predictions=tmp_path)
+    built.process(samples)
+    assert all(name.startswith("teacher/") for name in built.evaluate(2))
+    metric = built.metrics[0]
+    assert metric.last_matrices.keys() == {"teacher"}
+    assert metric.last_num_images == 2
+    assert torch.equal(metric.last_matrices["teacher"], expected_matrix(samples, "pred_sem_seg"))
+    assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
+
+
+def test_metric_with_teacher_first() -> None:
+    """Either order of the networks gives the same scores."""
+    plain = data_sample(0)
+    turned = data_sample(0)
+    turned.set_metainfo({"pred_network": "teacher"})
+    turned.set_data({"student_pred_sem_seg": plain.pred_sem_seg})
+    turned.set_data({"pred_sem_seg": plain.get("teacher_pred_sem_seg")})
+    scores = []
+    for sample in (plain, turned):
+        built = evaluator()
+        built.process([sample])
+        scores.append(built.evaluate(1))
+    assert scores[0] == scores[1]
+
+
 def test_metric_values_of_published_subsets() -> None:
     """mIoU16 and mIoU13 are means of the 19-class IoUs over the subset."""
     built = evaluator(CITYSCAPES_CLASSES, subsets=(16, 13))
@@ -178,6 +208,8 @@ def test_metric_errors_of_samples(tmp_path: Path) -> None:
         built.process([{"img_path": "a.png", "pred_sem_seg": {"data": torch.zeros(1, 2, 2)}}])
     with pytest.raises(ValueError, match="no 'pred_sem_seg'"):
         built.process([{"gt_sem_seg": {"data": torch.zeros(1, 2, 2)}}])
+    with pytest.raises(ValueError, match=r"one of student, teacher, got 'both' \(no path given"):
+        built.process([{"pred_network": "both"}])
     label = torch.full((1, 6, 8), 255)
     label[0, 2, 3] = 5
     with pytest.raises(ValueError, match=r"bonn/0.png \(student\): label must .* 5 \(1 pixels"):

@@ -10,7 +10,7 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
-from uda.models.state_dicts import load_exactly, read_state_dict
+from uda.models.state_dicts import load_exactly, read_meta, read_state_dict
 
 
 class Harmful:
@@ -34,6 +34,19 @@ def test_read_state_dict_safetensors(tmp_path: Path) -> None:
 
     save_file({"a": torch.ones(2)}, str(tmp_path / "file.safetensors"))
     assert read_state_dict(tmp_path / "file.safetensors")["a"].sum() == 2
+
+
+def test_read_meta(tmp_path: Path) -> None:
+    """What stands under `meta`, and nothing where nothing does; code is refused here too."""
+    file = tmp_path / "file.pth"
+    for meta, found in (({"network": "teacher"}, {"network": "teacher"}), (3, {})):
+        torch.save({"state_dict": {"a": torch.ones(1)}, "meta": meta}, file)
+        assert read_meta(file) == found
+    torch.save({"a": torch.ones(1)}, file)
+    assert read_meta(file) == {}
+    torch.save({"a": torch.ones(1), "meta": Harmful()}, file)
+    with pytest.raises(ValueError, match="Wanted a file of tensors"):
+        read_meta(file)
 
 
 def test_read_state_dict_errors(tmp_path: Path) -> None:
@@ -67,6 +80,19 @@ def test_read_state_dict_refuses_attributes(tmp_path: Path) -> None:
     torch.save({"state_dict": Reaching()}, tmp_path / "file.pth")
     with pytest.raises(ValueError, match="'__init__' of .* is not a log statistic"):
         read_state_dict(tmp_path / "file.pth")
+
+
+def test_load_exactly_without_counters() -> None:
+    """Files older than PyTorch 0.4.1 have no `num_batches_tracked`; all else must be there."""
+    norm = nn.BatchNorm2d(2)
+    state = {name: torch.full((2,), 3.0) for name in norm.state_dict() if "num_" not in name}
+    load_exactly(norm, state, origin="x.pth")
+    assert norm.running_var.tolist() == [3.0, 3.0]
+    assert norm.num_batches_tracked is not None
+    assert norm.num_batches_tracked.item() == 0
+    del state["running_var"]
+    with pytest.raises(ValueError, match=r"do not fit BatchNorm2d: running_var is not in the file"):
+        load_exactly(norm, state, origin="x.pth")
 
 
 def test_load_exactly_errors() -> None:

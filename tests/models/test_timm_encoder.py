@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torchvision
 
 from uda.models import TimmEncoder
 from uda.models.efficientnet_keys import to_timm_names
@@ -75,6 +76,21 @@ def test_weights_from_timm_file(name: str, tmp_path: Path) -> None:
         wanted = full.forward_intermediates(image, indices=2, intermediates_only=True)
         for ours, theirs in zip(encoder(image), wanted, strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+def test_weights_from_torchvision_file(tmp_path: Path) -> None:
+    """torchvision's ResNets have timm's names; older files of them lack the batch counters."""
+    full = torchvision.models.resnet18(weights=None).eval()
+    state = {n: v for n, v in full.state_dict().items() if not n.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "resnet18.pth")
+    encoder = TimmEncoder(name="resnet18", weights=tmp_path / "resnet18.pth").eval()
+    encoder.init_weights()
+    assert set(state) - set(encoder.model.state_dict()) == {"fc.weight", "fc.bias"}
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        stem = full.maxpool(full.relu(full.bn1(full.conv1(image))))
+        wanted = full.layer4(full.layer3(full.layer2(full.layer1(stem))))
+        torch.testing.assert_close(encoder(image)[-1], wanted)
 
 
 def test_channels_last_networks_give_nchw() -> None:

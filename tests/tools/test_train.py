@@ -86,3 +86,13 @@ def test_missing_config_names_the_full_path(tmp_path: Path) -> None:
     done = run("tools/train.py", str(tmp_path / "none.py"))
     assert done.returncode == 1
     assert f"There is no config {tmp_path / 'none.py'}." in done.stderr
+
+
+def test_work_dir_that_is_a_file_is_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "run"
+    file.touch()
+    config = "configs/source_only/toycity_source_only.py"
+    done = run("tools/train.py", config, "--work-dir", str(file))
+    assert done.returncode == 1
+    assert str(file) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import os
 import random
@@ -14,11 +13,12 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
 
+from uda.structures import IGNORE_INDEX
+from uda.text import did_you_mean
+
 # Its import asks the package index for a newer version otherwise.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 import albumentations  # noqa: E402
-
-IGNORE_INDEX = 255
 
 
 @TRANSFORMS.register_module()
@@ -80,13 +80,13 @@ def _build(config: Mapping[str, Any]) -> Any:
     if name not in known:
         raise ValueError(
             f"Albumentations: no transform is called {name!r} in albumentations "
-            f"{albumentations.__version__}{_proposal(str(name), known)}"
+            f"{albumentations.__version__}.{did_you_mean(str(name), known)}"
         )
     parameters = inspect.signature(known[name].__init__).parameters
     for key in arguments:
         if key not in parameters:
             raise ValueError(
-                f"Albumentations: {name} has no argument {key!r}{_proposal(key, parameters)}"
+                f"Albumentations: {name} has no argument {key!r}.{did_you_mean(key, parameters)}"
             )
     if "transforms" in arguments:
         arguments["transforms"] = [_build(inner) for inner in arguments["transforms"]]
@@ -102,10 +102,3 @@ def _known_transforms() -> dict[str, Any]:
     return {
         name: kind for name, kind in found if isinstance(kind, type) and issubclass(kind, kinds)
     }
-
-
-def _proposal(name: str, known: Any) -> str:
-    nearest = difflib.get_close_matches(
-        name, [key for key in known if key != "self"], n=1, cutoff=0.4
-    )
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""

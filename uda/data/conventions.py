@@ -21,6 +21,7 @@ from uda.data.class_tables import (
     IGNORE_INDEX,
     SYNTHIA_IDS,
 )
+from uda.data.look_up import look_up_table
 from uda.data.statistics import read_label
 
 Kind = Literal["ids", "colours", "synthia16"]
@@ -111,39 +112,31 @@ def to_train_ids(
     """
     if unknown not in ("error", "ignore"):
         raise ValueError(f"unknown must be 'error' or 'ignore', got {unknown!r}")
-    path = Path(path)
+    path = Path(path).absolute()
+    raw: NDArray[np.integer]
     if convention.kind == "colours":
-        raw, table = _pack(_read_colours(path)), _packed_table(convention)
-    elif convention.kind == "synthia16":
-        raw, table = _read_synthia(path).astype(np.int64), {IGNORE_INDEX: 255, **convention.ids}
+        raw, table, size = _pack(_read_colours(path)), _packed_table(convention), 1 << 24
     else:
-        raw, table = read_label(path).astype(np.int64), {IGNORE_INDEX: 255, **convention.ids}
-    return _look_up(raw, table, convention, path, strict=unknown == "error")
+        raw = _read_synthia(path) if convention.kind == "synthia16" else read_label(path)
+        if raw.size and not 0 <= raw.min() <= raw.max() <= 65535:
+            raise ValueError(f"label file {path}: ids {raw.min()}..{raw.max()} exceed 0..65535")
+        table, size = {IGNORE_INDEX: IGNORE_INDEX, **convention.ids}, 65536
+    train_ids, known = look_up_table(table, size)
+    if unknown == "error" and not known[raw].all():
+        raise ValueError(_unknown_message(raw[~known[raw]], convention, path))
+    return train_ids[raw]
 
 
-def _look_up(
-    raw: NDArray[np.int64],
-    table: Mapping[int, int],
-    convention: LabelConvention,
-    path: Path,
-    *,
-    strict: bool,
-) -> NDArray[np.uint8]:
-    keys = np.array(sorted(table), dtype=np.int64)
-    train_ids = np.array([table[int(key)] for key in keys], dtype=np.uint8)
-    position = np.minimum(np.searchsorted(keys, raw), len(keys) - 1)
-    known = keys[position] == raw
-    if strict and not known.all():
-        values, pixels = np.unique(raw[~known], return_counts=True)
-        most = int(values[pixels.argmax()])
-        value = f"colour {_unpack(most)}" if convention.kind == "colours" else f"id {most}"
-        raise ValueError(
-            f"label file {path}: {value} ({pixels.max()} pixels"
-            + (f"; {len(values) - 1} more unknown values" if len(values) > 1 else "")
-            + f") is not defined by the convention {convention.name}; check the data set, or map "
-            "the rest to 255 (unknown='ignore')"
-        )
-    return np.where(known, train_ids[position], np.uint8(IGNORE_INDEX)).astype(np.uint8)
+def _unknown_message(unknown: NDArray[np.integer], convention: LabelConvention, path: Path) -> str:
+    values, pixels = np.unique(unknown, return_counts=True)
+    most = int(values[pixels.argmax()])
+    value = f"colour {_unpack(most)}" if convention.kind == "colours" else f"id {most}"
+    return (
+        f"label file {path}: {value} ({pixels.max()} pixels"
+        + (f"; {len(values) - 1} more unknown values" if len(values) > 1 else "")
+        + f") is not defined by the convention {convention.name}; check the data set, or map "
+        "the rest to 255 (unknown='ignore')"
+    )
 
 
 def _read_colours(path: Path) -> NDArray[np.uint8]:

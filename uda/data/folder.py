@@ -13,8 +13,7 @@ from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
 from uda.data.transforms import UNMAPPED_CHOICES
-
-IGNORE_INDEX = 255
+from uda.structures import IGNORE_INDEX
 
 
 @DATASETS.register_module()

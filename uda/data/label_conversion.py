@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from uda.files import write_atomically
 from uda.data.conventions import LabelConvention, to_train_ids
 from uda.data.layouts import LabelFile
 from uda.data.statistics import count_label, read_label
+from uda.files import write_atomically
 
 # A PNG text entry that says by which table a file was made: a changed table makes it stale.
 MARK = "uda label convention"

@@ -7,7 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uda.data.class_tables import CAMVID_CLASSES, CITYSCAPES_CLASSES
-from uda.data.conventions import CARLA, CITYSCAPES, GTA5, SYNTHIA, LabelConvention
+from uda.data.conventions import (
+    CAMVID_COLOUR,
+    CARLA,
+    CITYSCAPES,
+    GTA5,
+    SYNTHIA,
+    LabelConvention,
+)
 
 TRAIN_ID_SUFFIX = "_labelTrainIds.png"
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -166,6 +173,21 @@ def _raw_or_final(folder: Path, label_suffix: str, final_suffix: str) -> dict[st
     return dict(sorted(endings.items()))
 
 
+def _find_camvid_colour(root: Path) -> list[LabelFile]:
+    """Label files ``NAME_L.png`` of the original CamVid, images ``NAME.png`` in their own folder.
+
+    Their folders keep the names of the two archives; there is no split, so all are counted.
+    """
+    images, labels = Path("701_StillsRaw_full"), Path("LabeledApproved_full")
+    _required(root, str(images))
+    found = []
+    for path in sorted(_required(root, str(labels)).glob("*_L.png")):
+        name = path.name[: -len("_L.png")]
+        image = images / f"{name}.png"
+        found.append(LabelFile(labels / path.name, labels / (name + TRAIN_ID_SUFFIX), image))
+    return found
+
+
 def _find_carla(root: Path) -> list[LabelFile]:
     """Label files ``NAME_seg.png`` beside ``NAME_rgb.png``, anywhere below the root."""
     found = []
@@ -199,7 +221,9 @@ def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
 def _required(root: Path, folder: str) -> Path:
     path = root / folder
     if not path.is_dir():
-        raise FileNotFoundError(f"folder not found: {path}; data/README.md shows the tree wanted")
+        raise FileNotFoundError(
+            f"folder not found: {path.absolute()}; data/README.md shows the tree wanted"
+        )
     return path
 
 
@@ -232,6 +256,7 @@ LAYOUTS: dict[str, Layout] = {
             None,
             CAMVID_CLASSES,
         ),
+        Layout("camvid_colour", _find_camvid_colour, "LabeledApproved_full", CAMVID_COLOUR),
         Layout("carla", _find_carla, ".", CARLA),
         Layout("folder", _find_flat("images", "labels", raw=False), "labels", None, ()),
     )

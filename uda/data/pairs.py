@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 
 from uda.data.rare_class_sampling import RareClassSampling, RareClassTable, fetch_until
 from uda.data.seeding import epoch_index, seeded
-from uda.data.source_statistics import dataset_statistics
+from uda.data.source_statistics import dataset_statistics, known_statistics
+from uda.data.statistics import ClassStatistics
+from uda.text import nearest
 
 SOURCE_STREAM, TARGET_STREAM = 0, 1
 
@@ -22,12 +25,23 @@ SOURCE_STREAM, TARGET_STREAM = 0, 1
 class SourceTargetPairs:
     """Training items ``{"source": item, "target": item}``, an item being what the pipeline packs.
 
+    A class of which the source labels have no pixel is named in the log, once, where statistics are
+    at hand (with rare class sampling always).
+
     ``pairs[(seed, draw)]`` is a pure function: equal in any process, after any other draw. Without
     `sampling` the source goes through its images once an epoch, newly shuffled each time; with it,
     by rare class sampling. The target goes through its images once an epoch in an order of its own,
     so pairs change from epoch to epoch. Source and target have separate random numbers: changing
     one's pipeline leaves the other's items as they were. To be used with
     ``sampler=dict(type="DrawSampler")``.
+
+    Two deviations from the reference (Hoyer et al., CVPR 2022; released code), with rare class
+    sampling. The reference then draws target images uniformly with replacement; here each comes
+    once an epoch, as without the sampling, so that a short run sees every target image and
+    switching the sampling on changes the source alone. And the reference repeats the crop together
+    with the flip after it; here the crop alone is repeated and the flip drawn once: a flip moves
+    pixels without changing how many there are of a class, so the test cannot tell, and the items
+    are distributed alike.
 
     Args:
         source: Labelled data set, or its config.
@@ -54,7 +68,10 @@ class SourceTargetPairs:
         self._initialised = False
 
     def full_init(self) -> None:
-        """Read the folders and, for rare class sampling, the statistics; once."""
+        """Read the folders and, for rare class sampling, the statistics; once.
+
+        Classes without a pixel in the source are logged as a warning.
+        """
         if self._initialised:
             return
         for name, dataset in (("source", self.source), ("target", self.target)):
@@ -64,8 +81,11 @@ class SourceTargetPairs:
                 dataset.full_init()
             if len(dataset) == 0:
                 raise ValueError(f"SourceTargetPairs: the {name} data set is empty: {dataset!r}")
-        if self.sampling is not None:
+        if self.sampling is None:
+            _warn_of_empty_classes(known_statistics(self.source), self.metainfo)
+        else:
             statistics = dataset_statistics(self.source, self.sampling.statistics)
+            _warn_of_empty_classes(statistics, self.metainfo)
             self.table = self.sampling.table(statistics, self.metainfo["classes"])
         self._initialised = True
 
@@ -152,6 +172,20 @@ def _not_none(item: Any, dataset: Any, position: int) -> Any:
     return item
 
 
+def _warn_of_empty_classes(statistics: ClassStatistics | None, metainfo: Mapping[str, Any]) -> None:
+    if statistics is None:
+        return
+    pixels = statistics.class_pixels.tolist()
+    empty = [name for name, count in zip(metainfo["classes"], pixels, strict=True) if not count]
+    if empty:
+        print_log(
+            f"the {len(statistics.files)} source labels have no pixel of: {', '.join(empty)}; "
+            "these classes are not learnt, and rare class sampling cannot draw them",
+            "current",
+            logging.WARNING,
+        )
+
+
 def _build_sampling(
     sampling: RareClassSampling | Mapping[str, Any] | None,
 ) -> RareClassSampling | None:
@@ -161,9 +195,8 @@ def _build_sampling(
     kind = arguments.pop("type", "RareClassSampling")
     if kind not in ("RareClassSampling", RareClassSampling):
         raise ValueError(f"sampling type must be 'RareClassSampling', got {kind!r}")
-    known = [name for name in inspect.signature(RareClassSampling).parameters]
+    known = inspect.signature(RareClassSampling).parameters
     for key in arguments:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            raise ValueError(f"sampling has no argument {key!r}; did you mean {nearest[0]!r}?")
+            raise ValueError(f"sampling has no argument {key!r}.{nearest(key, known)}")
     return RareClassSampling(**arguments)

@@ -15,11 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from uda.files import remove_partial_files
 from uda.data.label_conversion import Conversion, ConvertedLabel, convert_label
 from uda.data.layouts import LAYOUTS, LabelFile, Layout
 from uda.data.parallel import parallel_map
 from uda.data.statistics import ClassStatistics
+from uda.files import remove_partial_files
 
 STATISTICS_NAME = "class_statistics.json"
 
@@ -78,8 +78,8 @@ def prepare(
             no labels; the message names the file.
     """
     layout = _layout(layout)
-    root = Path(root)
-    out = root if out is None else Path(out)
+    root = Path(root).absolute()  # for messages that can be found again
+    out = root if out is None else Path(out).absolute()
     files = _find(layout, root)
     if files:
         _make_writable(out)
@@ -102,7 +102,7 @@ def prepare(
         kept=statuses["kept"],
         statistics=statistics,
         statistics_path=path,
-        warnings=_warnings(layout, root, results, statistics),
+        warnings=_warnings(layout, (root, out), results, statistics),
     )
 
 
@@ -213,10 +213,11 @@ def _statistics(layout: Layout, results: Iterable[ConvertedLabel]) -> ClassStati
 
 def _warnings(
     layout: Layout,
-    root: Path,
+    folders: tuple[Path, Path],
     results: Sequence[ConvertedLabel],
     statistics: ClassStatistics | None,
 ) -> list[str]:
+    root, out = folders
     warnings = []
     for status, sentence in (
         ("no image", "labels have no image and are left out"),
@@ -232,7 +233,7 @@ def _warnings(
         warnings.append(
             f"{len(foreign)} train id files of another tool are kept though they differ from our "
             f"conversion, at most {100 * worst.differing:.2f} % of the pixels "
-            f"({worst.file.converted}); --force replaces them"
+            f"({out / worst.file.converted}); --force replaces them"
         )
     if statistics is None:
         warnings.append(f"no training labels: {STATISTICS_NAME} is not written")

@@ -10,8 +10,11 @@ from typing import Any
 from mmengine.logging import print_log
 
 from uda.data.statistics import ClassStatistics, count_folder
+from uda.data.statistics_formats import is_own_format
 
 FILE_NAME = "class_statistics.json"
+# What the reference's tools call theirs; read where ours is not, never written.
+OLDER_NAMES = ("sample_class_stats.json", "sample_class_stats_dict.json", "samples_with_class.json")
 # `tools/prepare_data.py` writes at the data set's root; Cityscapes labels lie two folders deeper.
 FOLDERS_ABOVE = 3
 # Below this many files, starting processes costs more than it saves.
@@ -21,11 +24,14 @@ FILES_FOR_PROCESSES = 2000
 def dataset_statistics(dataset: Any, path: str | Path | None = None) -> ClassStatistics:
     """Pixels per class and image of a labelled data set, one row an image, in its order.
 
-    With no `path`, ``class_statistics.json`` is looked for in the label folder and in the three
-    folders above it. What is found counts only if it has every label file and its first and last
-    rows agree with the files (label map or class list may have changed since). Otherwise the labels
-    are counted and written to `path` or to the label folder; where that cannot be written they stay
-    in memory.
+    With no `path`, ``class_statistics.json`` and the older tools' three files are looked for in the
+    label folder and in the three folders above it. What is found counts only if it has every label
+    file and its first and last rows agree with the files (label map or class list may have changed
+    since). Otherwise the labels are counted and kept in `path` or in the label folder. A file that
+    is there is replaced only if it is a ``class_statistics.json`` by its content: one of another
+    format or a damaged one is left alone, and beside a `path` of that kind a
+    ``class_statistics.json`` is written if there is none. Else the counts stay in memory, and the
+    log says so.
 
     Args:
         dataset: A `FolderDataset`, or any data set whose `get_data_info` gives ``seg_map_path``.
@@ -34,19 +40,62 @@ def dataset_statistics(dataset: Any, path: str | Path | None = None) -> ClassSta
     Raises:
         ValueError: The data set has no labels, or a label is wrong.
     """
-    labels = [_label_path(dataset, index) for index in range(len(dataset))]
-    label_dir = getattr(dataset, "label_dir", None)
-    root = Path(label_dir) if label_dir else Path(os.path.commonpath([p.parent for p in labels]))
-    folders = [root, *root.parents][: 1 + FOLDERS_ABOVE]
-    places = [folder / FILE_NAME for folder in folders] if path is None else [Path(path)]
-    for place in places:
-        found = _load_matching(place, dataset, labels, root) if place.is_file() else None
-        if found is not None:
-            return found
-    print_log(f"counting the classes of {len(labels)} label files in {root}", logger="current")
+    labels = _label_paths(dataset)
+    root = _label_root(dataset, labels)
+    found, refusals = _find(dataset, labels, root, _places(root, path))
+    for refusal in refusals:
+        print_log(refusal, "current", logging.WARNING)
+    if found is not None:
+        return found
+    where = root.absolute()
+    print_log(f"counting the classes of {len(labels)} label files in {where}", logger="current")
     statistics = _count(dataset, labels, root)
-    _keep(statistics, places[0])
+    _keep(statistics, root / FILE_NAME if path is None else Path(path), may_move=path is not None)
     return statistics
+
+
+def known_statistics(dataset: Any) -> ClassStatistics | None:
+    """Statistics of a data set if a file has them already, else None; nothing is counted."""
+    if getattr(dataset, "label_dir", None) is None:
+        return None
+    try:
+        labels = _label_paths(dataset)
+        root = _label_root(dataset, labels)
+        return _find(dataset, labels, root, _places(root, None))[0]
+    except (OSError, ValueError):
+        return None  # A label is wrong, which loading it will say.
+
+
+def _label_paths(dataset: Any) -> list[Path]:
+    return [_label_path(dataset, index) for index in range(len(dataset))]
+
+
+def _label_root(dataset: Any, labels: list[Path]) -> Path:
+    label_dir = getattr(dataset, "label_dir", None)
+    return Path(label_dir) if label_dir else Path(os.path.commonpath([p.parent for p in labels]))
+
+
+def _places(root: Path, path: str | Path | None) -> list[Path]:
+    """Where statistics may lie, the first that fits counts."""
+    if path is not None:
+        return list(dict.fromkeys((Path(path), Path(path).with_name(FILE_NAME))))
+    folders = [root, *root.parents][: 1 + FOLDERS_ABOVE]
+    return [folder / name for folder in folders for name in (FILE_NAME, *OLDER_NAMES)]
+
+
+def _find(
+    dataset: Any, labels: list[Path], root: Path, places: list[Path]
+) -> tuple[ClassStatistics | None, list[str]]:
+    """The first statistics of exactly these labels, and why others were not used."""
+    refusals: list[str] = []
+    for place in places:
+        if not place.is_file():
+            continue
+        try:
+            return _load_matching(place, dataset, labels, root), refusals
+        except _NotTheseError as error:
+            refusals.append(f"class statistics {place.absolute()} are not used: {error}")
+    return None, refusals
 
 
 def _label_path(dataset: Any, index: int) -> Path:
@@ -71,31 +120,39 @@ def _count(dataset: Any, labels: list[Path], root: Path) -> ClassStatistics:
     )
 
 
-def _load_matching(
-    place: Path, dataset: Any, labels: list[Path], root: Path
-) -> ClassStatistics | None:
-    """Statistics of a file if they are of these labels, else None with a line in the log."""
+class _NotTheseError(Exception):
+    """A statistics file is not of these labels."""
+
+
+def _load_matching(place: Path, dataset: Any, labels: list[Path], root: Path) -> ClassStatistics:
     files = [label.relative_to(root).as_posix() for label in labels]
     try:
         found = ClassStatistics.load(place, num_classes=len(dataset.metainfo["classes"]))
         found = found.select(files)
-    except ValueError as error:
-        _log_refusal(place, str(error))
-        return None
+    except (OSError, ValueError) as error:
+        raise _NotTheseError(str(error)) from error
     ends = sorted({0, len(labels) - 1})
     fresh = _count(dataset, [labels[index] for index in ends], root)
     if (fresh.counts != found.counts[ends]).any():
-        _log_refusal(place, "its numbers are not those of the label files and this label_map")
-        return None
+        raise _NotTheseError("its numbers are not those of the label files and this label_map")
     return found
 
 
-def _log_refusal(place: Path, reason: str) -> None:
-    print_log(f"class statistics {place} are not used: {reason}", "current", logging.WARNING)
-
-
-def _keep(statistics: ClassStatistics, place: Path) -> None:
+def _keep(statistics: ClassStatistics, place: Path, *, may_move: bool) -> None:
+    """Write the statistics, never over a file that is not a statistics file of ours."""
+    if place.exists() and not is_own_format(place):
+        reason = f"{place.absolute()} is of another format and left as it is"
+        place = place.with_name(FILE_NAME)
+        if not may_move or place.exists():
+            print_log(
+                f"class statistics stay in memory: {reason}; remove it, and the counts are kept",
+                "current",
+                logging.WARNING,
+            )
+            return
+        print_log(f"class statistics go to {place.absolute()}: {reason}", "current")
     try:
         statistics.save(place)
     except OSError as error:
-        print_log(f"class statistics are not kept in {place}: {error}", "current", logging.WARNING)
+        reason = f"they cannot be written to {place.absolute()} ({error})"
+        print_log(f"class statistics stay in memory: {reason}", "current", logging.WARNING)

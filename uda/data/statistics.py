@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from uda.files import write_atomically
+from uda.data.class_tables import IGNORE_INDEX
+from uda.data.look_up import look_up_table
 from uda.data.parallel import parallel_map
 from uda.data.statistics_formats import FORMAT_VERSION, read_statistics
-
-IGNORE_INDEX = 255
+from uda.files import write_atomically
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +216,7 @@ def read_label(path: str | Path) -> NDArray[np.integer]:
         FileNotFoundError: There is no such file.
         ValueError: The file is damaged, no image, or has several channels.
     """
-    path = Path(path)
+    path = Path(path).absolute()
     if not path.is_file():
         raise FileNotFoundError(f"label file not found: {path}")
     try:
@@ -258,12 +258,7 @@ def apply_label_map(
     if raw.size and not 0 <= int(raw.min()) <= int(raw.max()) <= 65535:
         raise ValueError(f"label ids {raw.min()}..{raw.max()} are outside 0..65535")
     size = max(int(raw.max(initial=0)), IGNORE_INDEX) + 1
-    table = np.full(size, IGNORE_INDEX, dtype=np.uint8)
-    known = np.zeros(size, dtype=bool)
-    known[IGNORE_INDEX] = True
-    for value, train_id in label_map.items():
-        if 0 <= value < size:
-            table[value], known[value] = train_id, True
+    table, known = look_up_table({IGNORE_INDEX: IGNORE_INDEX, **label_map}, size)
     if not unknown_to_ignore:
         pixels = np.bincount(raw.ravel(), minlength=size)
         unknown = np.flatnonzero((pixels > 0) & ~known)
@@ -284,11 +279,13 @@ def _count_file(
             raw if label_map is None else apply_label_map(raw, label_map), num_classes
         )
     except ValueError as error:
-        raise ValueError(f"label file {path}: {error}") from error
+        raise ValueError(f"label file {path.absolute()}: {error}") from error
 
 
 def _relative_posix(path: Path, root: Path) -> str:
     try:
         return path.relative_to(root).as_posix()
     except ValueError:
-        raise ValueError(f"label file {path} is not inside the label folder {root}") from None
+        raise ValueError(
+            f"label file {path.absolute()} is not inside the label folder {root.absolute()}"
+        ) from None

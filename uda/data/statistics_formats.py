@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uda.data.class_tables import IGNORE_INDEX
+
 FORMAT_VERSION = 1
-IGNORE_INDEX = 255
 # A sum over the images must fit int64: 2^40 pixels an image leave room for 8 million images.
 MOST_PIXELS = 2**40
 
@@ -36,7 +37,7 @@ def read_statistics(
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"class statistics not found: {path}; write them with tools/prepare_data.py"
+            f"class statistics not found: {path.absolute()}; write them with tools/prepare_data.py"
         )
     try:
         content = _parse(path)
@@ -47,10 +48,19 @@ def read_statistics(
     except (ValueError, RecursionError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ValueError(
-            f"class statistics {path}: {reason}; remove the file and count again with "
+            f"class statistics {path.absolute()}: {reason}; remove the file and count again with "
             "tools/prepare_data.py"
         ) from error
     return files, counts
+
+
+def is_own_format(path: Path) -> bool:
+    """Whether a file is a ``class_statistics.json`` of this version, whatever classes it has."""
+    try:
+        content = _parse(path)
+    except (OSError, ValueError, RecursionError, EOFError, zlib.error):
+        return False
+    return isinstance(content, dict) and content.get("version") == FORMAT_VERSION
 
 
 def _parse(path: Path) -> Any:

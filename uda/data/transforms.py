@@ -14,7 +14,9 @@ from mmseg.registry import TRANSFORMS
 from numpy.typing import NDArray
 from PIL import Image
 
-from uda.data.statistics import IGNORE_INDEX, read_label
+from uda.data.look_up import look_up_table
+from uda.data.statistics import read_label
+from uda.structures import IGNORE_INDEX
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
@@ -85,13 +87,9 @@ def label_table(
     """
     if items is None:
         items = tuple((index, index) for index in range(num_classes))
-    table = np.full(size, IGNORE_INDEX, dtype=np.uint8)
-    forbidden = np.full(size, unmapped == "error", dtype=np.uint8)
-    forbidden[IGNORE_INDEX] = 0
-    for raw, train in items:
-        if raw < size:
-            table[raw], forbidden[raw] = train, 0
-    return table, forbidden
+    table, known = look_up_table({IGNORE_INDEX: IGNORE_INDEX, **dict(items)}, size)
+    forbidden = ~known if unmapped == "error" else np.zeros_like(known)
+    return table, forbidden.astype(np.uint8)  # cv2 has no bool
 
 
 @TRANSFORMS.register_module()

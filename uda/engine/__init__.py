@@ -7,4 +7,12 @@ quiet_mmseg_import()
 import uda.data.registration  # noqa: E402, F401
 import uda.evaluation  # noqa: E402, F401
 import uda.models  # noqa: E402, F401
-from uda.engine import distributed, hooks, model, optim, schedule  # noqa: E402, F401
+from uda.engine import (  # noqa: E402, F401
+    checkpoints,
+    distributed,
+    hooks,
+    model,
+    optim,
+    random_state,
+    schedule,
+)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -29,7 +29,8 @@ class StepTimes:
         wall_max_s: Slowest iteration.
         cpu_s: Median processor seconds of the process an iteration, all threads.
         images_per_s: Source and target images an iteration over `wall_s`.
-        peak_memory_mb: Most memory held: of the device on CUDA, else of the process.
+        peak_memory_mb: Most memory held, in MiB: of the device on CUDA, else of the process; None
+            on a CPU under Windows, which does not tell.
         threads: Threads torch uses on the CPU.
         device: Name of the device.
     """
@@ -39,7 +40,7 @@ class StepTimes:
     wall_max_s: float
     cpu_s: float
     images_per_s: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     threads: int
     device: str
 
@@ -122,7 +123,12 @@ def _time(
     return walls, cpus
 
 
-def _peak_memory_mb(device: torch.device) -> float:
+def _peak_memory_mb(device: torch.device) -> float | None:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        import resource  # Unix only
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -2,112 +2,92 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import (
-    HOOKS,
-    LOG_PROCESSORS,
-    LOOPS,
-    OPTIM_WRAPPERS,
-    OPTIMIZERS,
-    PARAM_SCHEDULERS,
-    VISBACKENDS,
-    VISUALIZERS,
-    Registry,
+from mmengine.registry import Registry
+
+from uda.engine.config_keys import (
+    BUILDER_KEYS,
+    LOADER_KEYS,
+    NO_FURTHER_ARGUMENTS,
+    OWN_TRANSFORMS,
+    PLACES,
+    TOP_LEVEL,
+    UNREGISTERED,
 )
-from mmseg.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TRANSFORMS
+from uda.engine.schedule import WarmUpPolyLR
+from uda.text import did_you_mean, nearest
 
-from uda.registry import METHODS, MIXERS, SELECTORS, TEACHERS, TERMS, VIEWS, nearest
-
-TOP_LEVEL = {
-    "auto_scale_lr",
-    "custom_hooks",
-    "custom_imports",
-    "default_hooks",
-    "default_scope",
-    "env_cfg",
-    "evaluation_sets",
-    "experiment_name",
-    "find_unused_parameters",
-    "launcher",
-    "load_from",
-    "log_level",
-    "log_processor",
-    "model",
-    "model_wrapper_cfg",
-    "optim_wrapper",
-    "param_scheduler",
-    "randomness",
-    "resume",
-    "sync_bn",
-    "test_cfg",
-    "test_dataloader",
-    "test_evaluator",
-    "train_cfg",
-    "train_dataloader",
-    "val_cfg",
-    "val_dataloader",
-    "val_evaluator",
-    "visualizer",
-    "work_dir",
-}
-# Blocks that our data configs are put together from.
-BLOCKS = {
-    "cityscapes_to_camvid",
-    "classes",
-    "data_root",
-    "flip",
-    "folder",
-    "palette",
-    "photometric",
-    "resize",
-}
-# The places of a config whose dicts are built by a registry.
-PLACES: dict[str, tuple[Registry, ...]] = {
-    "model": (MODELS, METHODS, TEACHERS, SELECTORS, MIXERS, VIEWS, TERMS),
-    "train_dataloader": (DATASETS, TRANSFORMS, DATA_SAMPLERS),
-    "val_dataloader": (DATASETS, TRANSFORMS, DATA_SAMPLERS),
-    "test_dataloader": (DATASETS, TRANSFORMS, DATA_SAMPLERS),
-    "val_evaluator": (METRICS,),
-    "test_evaluator": (METRICS,),
-    "optim_wrapper": (OPTIM_WRAPPERS, OPTIMIZERS),
-    "param_scheduler": (PARAM_SCHEDULERS,),
-    "default_hooks": (HOOKS,),
-    "custom_hooks": (HOOKS,),
-    "train_cfg": (LOOPS,),
-    "val_cfg": (LOOPS,),
-    "log_processor": (LOG_PROCESSORS,),
-    "visualizer": (VISUALIZERS, VISBACKENDS),
-}
-# Keys that a builder takes out before the constructor sees them, by place or by last key.
-BUILDER_KEYS = {
-    "optim_wrapper": {"constructor", "paramwise_cfg"},
-    "param_scheduler": {"convert_to_iter_based"},
-    "norm_cfg": {"requires_grad"},
-}
+_TOO_LIKE = 0.85
 
 
 def check_config(config: Config) -> None:
-    """Raise if a key of `config` is not known where it stands.
+    """Raise if something in `config` would be ignored or is not known where it stands.
 
-    Top-level names are compared with those the Runner and our tools know; the keys of every dict
-    with a `type` with the arguments of that class and of the classes its `**kwargs` reach.
+    Of every dict with a `type`, the type is looked up and the keys are compared with the
+    arguments of that class and of the classes its `**kwargs` reach. At the top level a variable
+    may have any name, since configs are put together from variables, unless it looks like a
+    mistyped name of those that the Runner and our tools read; one that begins with an underscore
+    is never taken for that.
 
     Raises:
         ValueError: Names the place and the key, and proposes the nearest known one.
     """
-    known = dict.fromkeys(sorted(TOP_LEVEL))
     for key in config:
-        if key not in TOP_LEVEL | BLOCKS:
-            raise ValueError(f"{_file(config)}: unknown key {key!r}.{nearest(key, known)}")
+        _check_variable(config, key)
     for place, registries in PLACES.items():
+        if place.endswith("_dataloader"):
+            _check_loader(config, place)
         for path, node in _typed_dicts(config.get(place), place):
             last = path.rsplit(".", 1)[-1]
             builder_keys = BUILDER_KEYS.get(place, set()) | BUILDER_KEYS.get(last, set())
             _check_node(config, path, node, registries, builder_keys)
+    _check_schedules(config)
+    _check_accumulation(config)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise if an option changes a name that nobody reads once the file has been read.
+
+    Args:
+        options: Places and values, such as `{"model.method.teacher.decay": 0.99}`.
+
+    Raises:
+        ValueError: Names the option; the nearest known name is proposed.
+    """
+    for option in options:
+        key = option.partition(".")[0]
+        if key not in TOP_LEVEL:
+            raise ValueError(
+                f"unknown key {key!r} in the option {option!r}.{did_you_mean(key, TOP_LEVEL)} A "
+                "variable of a config file is used up when the file is read: set the places "
+                "where it is used."
+            )
+
+
+def _check_variable(config: Config, key: str) -> None:
+    if key in TOP_LEVEL or key.startswith("_"):
+        return
+    for known in TOP_LEVEL:
+        alike = difflib.SequenceMatcher(None, key, known).ratio() >= _TOO_LIKE
+        if alike or sorted(key) == sorted(known):
+            raise ValueError(
+                f"{_file(config)}: unknown key {key!r}.{did_you_mean(key, TOP_LEVEL)} If it is a "
+                f"variable of your own, give it another name, such as '_{key}'."
+            )
+
+
+def _check_loader(config: Config, place: str) -> None:
+    for key in config.get(place) or ():
+        if key not in LOADER_KEYS:
+            raise ValueError(
+                f"{_file(config)}: {place}: a loader has no argument {key!r}."
+                f"{nearest(key, LOADER_KEYS)}"
+            )
 
 
 def _check_node(
@@ -117,10 +97,8 @@ def _check_node(
     registries: tuple[Registry, ...],
     builder_keys: set[str],
 ) -> None:
-    cls = _lookup(node["type"], registries)
-    if cls is None:
-        return  # built elsewhere (an albumentations transform, say), where it is checked
-    known = _arguments(cls)
+    cls = _lookup(config, path, node["type"], registries)
+    known = None if cls is None else _arguments(cls)
     if known is None:
         return
     for key in node:
@@ -131,14 +109,28 @@ def _check_node(
             )
 
 
-def _lookup(name: Any, registries: tuple[Registry, ...]) -> Any:
+def _lookup(config: Config, path: str, name: Any, registries: tuple[Registry, ...]) -> Any:
+    """The class of a `type`; None for one of another package ("mmdet.HungarianAssigner")."""
     if not isinstance(name, str):
         return name
+    if "." in name and name.partition(".")[0] not in ("mmseg", "mmengine"):
+        return None
     for registry in registries:
         found = registry.get(name)
         if found is not None:
             return found
-    return None
+    if name in UNREGISTERED:
+        return UNREGISTERED[name]
+    names = {name for registry in registries for name in _names(registry)}
+    raise ValueError(
+        f"{_file(config)}: {path}: there is no type {name!r} here.{did_you_mean(name, names)} A "
+        "class of your own has to be registered by a module that custom_imports names."
+    )
+
+
+def _names(registry: Registry) -> set[str]:
+    own = set(registry.module_dict)
+    return own if registry.parent is None else own | _names(registry.parent)
 
 
 def _arguments(cls: Any) -> dict[str, Any] | None:
@@ -152,7 +144,8 @@ def _arguments(cls: Any) -> dict[str, Any] | None:
             continue
         parameters = list(inspect.signature(init).parameters.values())[1:]
         names.update({p.name: p for p in parameters if p.kind != p.VAR_KEYWORD})
-        if all(p.kind != p.VAR_KEYWORD for p in parameters):
+        closed = all(p.kind != p.VAR_KEYWORD for p in parameters)
+        if closed or base.__name__ in NO_FURTHER_ARGUMENTS:
             return names
     # The last constructor found takes any keyword (RandomResize hands them to another class).
     return None if names else {}
@@ -162,11 +155,36 @@ def _typed_dicts(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
     if isinstance(node, Mapping):
         if "type" in node:
             yield path, node
+        elsewhere = getattr(node.get("type"), "__name__", node.get("type")) in OWN_TRANSFORMS
         for key, value in node.items():
-            yield from _typed_dicts(value, f"{path}.{key}")
+            if not (elsewhere and key == "transforms"):
+                yield from _typed_dicts(value, f"{path}.{key}")
     elif isinstance(node, (list, tuple)):
         for number, value in enumerate(node):
             yield from _typed_dicts(value, f"{path}[{number}]")
+
+
+def _check_schedules(config: Config) -> None:
+    """The class could not tell: mmengine fills in `end` first, by epoch unless told otherwise."""
+    schedules = config.get("param_scheduler") or []
+    for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
+        ours = schedule.get("type") in ("WarmUpPolyLR", WarmUpPolyLR)
+        if ours and schedule.get("by_epoch", True):
+            raise ValueError(
+                f"{_file(config)}: param_scheduler: WarmUpPolyLR needs by_epoch=False; without "
+                "it mmengine takes the number of epochs for its end, and the learning rate would "
+                "be 0 after one iteration."
+            )
+
+
+def _check_accumulation(config: Config) -> None:
+    count = (config.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    if count != 1:
+        raise ValueError(
+            f"{_file(config)}: optim_wrapper.accumulative_counts={count}: a method makes one "
+            "optimiser step an iteration, and accumulating gradients over several is not built. "
+            "Use a larger batch_size, or more processes."
+        )
 
 
 def _file(config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Several processes: one gradient exchange an optimiser step."""
+"""Several processes: one gradient exchange an optimiser step, the same buffers everywhere."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ class Replicated(nn.Module):
     first pass only. Here the passes of a method run locally and add up their gradients; then one
     exchange averages the sum. Every process starts from rank 0's weights and makes the same step.
 
+    Buffers (the running statistics of batch normalisation) differ after the passes, since the
+    images do; after each step all processes take rank 0's, which a checkpoint holds. So all
+    validate the same network, and a resumed run goes on with what it had.
+
     Args:
         module: The model.
     """
@@ -35,8 +39,10 @@ class Replicated(nn.Module):
         return self.module(*args, **kwargs)
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: Any) -> Any:
-        """The module's own training step."""
-        return self.module.train_step(data, optim_wrapper)
+        """The module's own training step, then rank 0's buffers."""
+        log = self.module.train_step(data, optim_wrapper)
+        broadcast_buffers(self.module)
+        return log
 
     def val_step(self, data: Any) -> Any:
         """The module's own validation step."""
@@ -53,16 +59,36 @@ class Replicated(nn.Module):
 def average_gradients(network: nn.Module) -> None:
     """Replace each gradient by its mean over the processes, in one exchange.
 
-    A parameter without a gradient in this process counts as 0.
+    A parameter without a gradient in this process counts as 0; one that has none in any process
+    keeps none, so that weight decay does not move it. Which these are travels with the gradients,
+    and is read (waiting for the device) only in a process that lacks a gradient.
 
     Args:
         network: Its trainable parameters have the same order in every process.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    present = [p.grad is not None for p in parameters]
+    flags = gradients[0].new_ones(len(parameters))
+    if not all(present):
+        flags = flags.new_tensor(present)
+    flat = torch.cat([*[gradient.flatten() for gradient in gradients], flags])
     torch.distributed.all_reduce(flat)
     flat /= get_world_size()
-    pieces: tuple[Tensor, ...] = flat.split([p.numel() for p in parameters])
-    for parameter, piece in zip(parameters, pieces, strict=True):
-        parameter.grad = piece.view_as(parameter)
+    *pieces, flags = flat.split([*[p.numel() for p in parameters], len(parameters)])
+    somewhere = present if all(present) else (flags > 0).tolist()
+    for parameter, piece, used in zip(parameters, pieces, somewhere, strict=True):
+        parameter.grad = piece.view_as(parameter) if used else None
+
+
+def broadcast_buffers(module: nn.Module) -> None:
+    """Give every process the buffers of rank 0, in one exchange for each type of number."""
+    by_type: dict[torch.dtype, list[Tensor]] = {}
+    for buffer in module.buffers():
+        by_type.setdefault(buffer.dtype, []).append(buffer)
+    for buffers in by_type.values():
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
+        torch.distributed.broadcast(flat, 0)
+        pieces = flat.split([buffer.numel() for buffer in buffers])
+        for buffer, piece in zip(buffers, pieces, strict=True):
+            buffer.copy_(piece.view_as(buffer))

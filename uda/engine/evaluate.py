@@ -1,4 +1,4 @@
-"""Scoring one network of a checkpoint on labelled images."""
+"""Scoring one network of a checkpoint on labelled images, or only writing its predictions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.deploy import deploy_config
-from uda.evaluation import SegmentationMetric
-from uda.models.state_dicts import load_exactly, read_state_dict
+from uda.engine.inference import LABEL_LOADERS, augmented_pipeline, predict_augmented
+from uda.evaluation import SegmentationMetric, named_subsets
+from uda.models.state_dicts import load_exactly, read_meta, read_state_dict
 
 PREFIXES = {
     "student": "method.student.segmentor.",
@@ -43,21 +44,70 @@ class Evaluation:
     images: int
 
 
-def load_network(config: Config, checkpoint: str | Path, network: str = "student") -> nn.Module:
+class LoadedNetwork(NamedTuple):
+    """A network of a checkpoint.
+
+    Attributes:
+        segmentor: mmseg's segmentor with the weights, in evaluation mode.
+        name: "student" or "teacher".
+    """
+
+    segmentor: nn.Module
+    name: str
+
+
+def load_network(
+    config: Config, checkpoint: str | Path, network: str | None = None
+) -> LoadedNetwork:
     """The segmentor of a run's config, with the weights of one network of a checkpoint.
 
     Args:
         config: The run's config.
         checkpoint: A full checkpoint of a run, or a deploy checkpoint.
-        network: `"student"` or `"teacher"`; a deploy checkpoint holds one only.
+        network: `"student"` or `"teacher"`; None takes the student of a full checkpoint, and the
+            only network of a deploy checkpoint.
 
     Raises:
+        FileNotFoundError: There is no such file.
         ValueError: The checkpoint has no such network, or another architecture.
     """
-    state = network_state(read_state_dict(checkpoint), network, origin=checkpoint)
+    tensors = read_state_dict(checkpoint)
+    held = None if is_full(tensors) else read_meta(checkpoint).get("network")
+    name = chosen_network(network, held, origin=checkpoint)
+    state = network_state(tensors, name, origin=checkpoint)
     segmentor: nn.Module = MODELS.build(deploy_config(config).model)
     load_exactly(segmentor, state, origin=str(checkpoint))
-    return segmentor.to(get_device()).eval()
+    return LoadedNetwork(segmentor.to(get_device()).eval(), name)
+
+
+def is_full(state: Mapping[str, Tensor]) -> bool:
+    """Whether weights are those of a whole run, with all its networks."""
+    return any(key.startswith("method.") for key in state)
+
+
+def chosen_network(asked: str | None, held: str | None, *, origin: str | Path) -> str:
+    """The network to score.
+
+    Args:
+        asked: By the user; None leaves the choice.
+        held: The only network of a deploy checkpoint, by its own word; None if it does not say.
+        origin: The checkpoint, for the error message.
+
+    Raises:
+        ValueError: There is no network of that name, or the checkpoint holds the other one.
+
+    >>> chosen_network(None, "teacher", origin="deploy/teacher.pth")
+    'teacher'
+    """
+    for name in (asked, held):
+        if name is not None and name not in PREFIXES:
+            raise ValueError(f"network has to be one of {sorted(PREFIXES)}, not {name!r}.")
+    if asked and held and asked != held:
+        raise ValueError(
+            f"{origin} is a deploy checkpoint and holds the {held} only, not the {asked}; give the "
+            f"{asked}'s file or a full checkpoint (iter_N.pth), or leave out --network."
+        )
+    return asked or held or "student"
 
 
 def network_state(
@@ -68,9 +118,7 @@ def network_state(
     Raises:
         ValueError: The checkpoint has no such network.
     """
-    if network not in PREFIXES:
-        raise ValueError(f"network has to be one of {sorted(PREFIXES)}, not {network!r}.")
-    if not any(key.startswith("method.") for key in state):
+    if not is_full(state):
         return dict(state)  # a deploy checkpoint
     prefix = PREFIXES[network]
     own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
@@ -80,11 +128,18 @@ def network_state(
     return own
 
 
-def evaluation_dataset(config: Config, name: str | None = None) -> dict[str, Any]:
+def evaluation_dataset(
+    config: Config, name: str | None = None, *, labelled: bool = True
+) -> dict[str, Any]:
     """The config of the data set to score: the validation set, or one of `evaluation_sets`.
 
+    Args:
+        config: The run's config.
+        name: Of `evaluation_sets`; None takes the validation set.
+        labelled: Read labels; else the set's labels, if it has any, are left alone.
+
     Raises:
-        ValueError: The config has no set of that name.
+        ValueError: The config has no set of that name, or the set has no labels.
     """
     if config.get("val_dataloader") is None:
         raise ValueError(
@@ -92,20 +147,43 @@ def evaluation_dataset(config: Config, name: str | None = None) -> dict[str, Any
             "as the config's comments show."
         )
     dataset = copy.deepcopy(dict(config.val_dataloader.dataset))
-    if name is None:
-        return dataset
-    sets = config.get("evaluation_sets", {})
-    if name not in sets:
+    if name is not None:
+        sets = config.get("evaluation_sets", {})
+        if name not in sets:
+            raise ValueError(
+                f"{config.filename} has no evaluation set {name!r}; it has: "
+                f"{', '.join(sets) or 'none (leave out --on for the validation set)'}."
+            )
+        dataset.update(sets[name])
+    if not labelled:
+        return without_labels(dataset)
+    if "label_dir" in dataset and dataset["label_dir"] is None:
         raise ValueError(
-            f"{config.filename} has no evaluation set {name!r}; it has: "
-            f"{', '.join(sets) or 'none (leave out --on for the validation set)'}."
+            f"{name or 'the validation set'} of {config.filename} has no labels (label_dir=None): "
+            "it cannot be scored; --format-only with --save-predictions writes its predictions."
         )
-    return {**dataset, **sets[name]}
+    return dataset
 
 
-@torch.no_grad()
+def without_labels(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of a data set that opens no label file.
+
+    >>> steps = [{"type": "LoadImage"}, {"type": "LoadLabel"}]
+    >>> without_labels({"label_dir": "labels", "pipeline": steps})
+    {'label_dir': None, 'pipeline': [{'type': 'LoadImage'}]}
+    """
+    settings = dict(dataset)
+    settings["pipeline"] = [s for s in settings["pipeline"] if s["type"] not in LABEL_LOADERS]
+    if "label_dir" in settings:
+        settings["label_dir"] = None
+    prefixes = dict(settings.get("data_prefix") or {})  # mmseg's own data sets
+    if prefixes.pop("seg_map_path", None) is not None:
+        settings["data_prefix"] = prefixes
+    return settings
+
+
 def evaluate(
-    segmentor: nn.Module,
+    network: LoadedNetwork,
     dataset: Mapping[str, Any],
     *,
     metric: SegmentationMetric,
@@ -113,22 +191,70 @@ def evaluate(
     scales: Sequence[float] = (),
     flip: bool = False,
 ) -> Evaluation:
-    """Score a segmentor on a labelled data set.
+    """Score a network on a labelled data set.
 
     Args:
-        segmentor: From `load_network`.
+        network: From `load_network`.
         dataset: From `evaluation_dataset`.
         metric: Counts, and writes predictions if it was told to.
         workers: Processes that read images.
         scales: Test-time augmentation: mean probabilities over these scales of the image.
         flip: Test-time augmentation: and over its mirror image.
+
+    Raises:
+        ValueError: The metric has a subset of classes that the data set lacks.
     """
+    loader = _loader(dataset, workers, scales, flip)
+    classes = loader.dataset.metainfo["classes"]
+    try:
+        named_subsets(metric.subsets, classes)  # before the work, not after it
+    except ValueError as error:
+        raise ValueError(
+            "named subsets are means over Cityscapes' classes; leave out --classes for a data set "
+            f"with others ({error})"
+        ) from error
+    _predict(network, loader, metric, augmented=bool(scales) or flip)
+    images = len(loader.dataset)
+    metrics = metric.evaluate(images)
+    return Evaluation(
+        metrics={key.split("/", 1)[-1]: value for key, value in metrics.items()},
+        matrix=metric.last_matrices[network.name],
+        classes=classes,
+        images=images,
+    )
+
+
+def write_predictions(
+    network: LoadedNetwork,
+    dataset: Mapping[str, Any],
+    *,
+    folder: str | Path,
+    workers: int = 1,
+    scales: Sequence[float] = (),
+    flip: bool = False,
+) -> int:
+    """Write a network's predictions below `folder` / its name, and return how many.
+
+    Args:
+        network: From `load_network`.
+        dataset: From `evaluation_dataset` with `labelled=False`.
+        folder: See `PredictionWriter`.
+        workers: Processes that read images.
+        scales: As in `evaluate`.
+        flip: As in `evaluate`.
+    """
+    loader = _loader(dataset, workers, scales, flip)
+    metric = SegmentationMetric(format_only=True, save_predictions=folder)
+    _predict(network, loader, metric, augmented=bool(scales) or flip)
+    return len(loader.dataset)
+
+
+def _loader(dataset: Mapping[str, Any], workers: int, scales: Sequence[float], flip: bool) -> Any:
+    """The images one by one, in views if there is test-time augmentation."""
     settings = dict(dataset)
-    model: Any = segmentor
     if scales or flip:
         settings["pipeline"] = augmented_pipeline(settings["pipeline"], scales or (1.0,), flip)
-        model = MODELS.build({"type": "SegTTAModel", "module": segmentor})
-    loader = Runner.build_dataloader(
+    return Runner.build_dataloader(
         {
             "batch_size": 1,
             "num_workers": workers,
@@ -136,36 +262,17 @@ def evaluate(
             "dataset": settings,
         }
     )
+
+
+@torch.no_grad()
+def _predict(
+    network: LoadedNetwork, loader: Any, metric: SegmentationMetric, *, augmented: bool
+) -> None:
+    """Hand the prediction of every image to the metric, under the network's name."""
     metric.dataset_meta = loader.dataset.metainfo
+    segmentor: Any = network.segmentor
     for data in loader:
-        samples = model.test_step(data)
+        samples = predict_augmented(segmentor, data) if augmented else segmentor.test_step(data)
+        for sample in samples:
+            sample.set_metainfo({"pred_network": network.name})
         metric.process(data, [sample.to_dict() for sample in samples])
-    images = len(loader.dataset)
-    metrics = metric.evaluate(images)
-    return Evaluation(
-        metrics={key.split("/", 1)[-1]: value for key, value in metrics.items()},
-        matrix=next(iter(metric.last_matrices.values())),
-        classes=loader.dataset.metainfo["classes"],
-        images=images,
-    )
-
-
-def augmented_pipeline(
-    pipeline: Sequence[Mapping[str, Any]], scales: Sequence[float], flip: bool
-) -> list[dict[str, Any]]:
-    """The pipeline with its geometry repeated for each scale, plain and mirrored.
-
-    Args:
-        pipeline: Loading, resizing, label, packing, in this order.
-        scales: Factors on the size the image has there.
-        flip: Also mirror.
-    """
-    steps = [dict(step) for step in pipeline]
-    labels = [step for step in steps if step["type"] in ("LoadLabel", "LoadAnnotations")]
-    first = [step for step in steps if step not in labels and step["type"] != "PackSegInputs"]
-    pack = [step for step in steps if step["type"] == "PackSegInputs"]
-    resizes = [{"type": "Resize", "scale_factor": scale, "keep_ratio": True} for scale in scales]
-    mirrors = [{"type": "RandomFlip", "prob": 0.0, "direction": "horizontal"}]
-    if flip:
-        mirrors.append({"type": "RandomFlip", "prob": 1.0, "direction": "horizontal"})
-    return [*first, {"type": "TestTimeAug", "transforms": [resizes, mirrors, labels, pack]}]

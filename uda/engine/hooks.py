@@ -1,17 +1,12 @@
-"""Hooks: logging without waiting for the device, pictures, random states, deploy checkpoints."""
+"""Hooks: logging without waiting for the device, and pictures."""
 
 from __future__ import annotations
 
-import random
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
-from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.log import check_finite
 from uda.engine.pictures import overview
 
@@ -84,73 +79,3 @@ class PictureLog(Hook):
             images=self.images,
         )
         runner.visualizer.add_image("training", picture, step=runner.iter)
-
-
-@HOOKS.register_module()
-class RandomState(Hook):
-    """Saves the state of all random generators, and goes on with it after a resume."""
-
-    priority = "VERY_LOW"
-
-    def __init__(self) -> None:
-        self._loaded: dict[str, Any] | None = None
-
-    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Add the states to the checkpoint, as tensors and plain numbers."""
-        version, words, gauss = random.getstate()
-        numpy_state: Any = np.random.get_state()  # noqa: NPY002 - the generator libraries use
-        checkpoint["random_state"] = {
-            "python": [version, list(words), gauss],
-            "numpy": [
-                numpy_state[1].tolist(),
-                int(numpy_state[2]),
-                int(numpy_state[3]),
-                float(numpy_state[4]),
-            ],
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        }
-
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the states until training starts."""
-        self._loaded = checkpoint.get("random_state")
-
-    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Restore the states before the first iteration after a resume."""
-        if self._loaded is None or runner.iter == 0:
-            return
-        state, self._loaded = self._loaded, None
-        version, words, gauss = state["python"]
-        random.setstate((version, tuple(words), gauss))
-        keys, position, has_gauss, cached = state["numpy"]
-        np.random.set_state(  # noqa: NPY002
-            ("MT19937", np.array(keys, np.uint32), position, has_gauss, cached)
-        )
-        # mmengine reads a checkpoint onto the GPU; states have to lie on the host.
-        torch.set_rng_state(state["torch"].cpu())
-        if len(state["cuda"]) == torch.cuda.device_count():  # else: another machine
-            torch.cuda.set_rng_state_all([device_state.cpu() for device_state in state["cuda"]])
-
-
-@HOOKS.register_module()
-class DeployCheckpoint(Hook):
-    """Writes each network alone, with a plain mmseg config, when training ends.
-
-    Args:
-        folder: Name of the folder in the run's folder.
-    """
-
-    priority = "VERY_LOW"
-
-    def __init__(self, *, folder: str = "deploy") -> None:
-        self.folder = folder
-
-    def after_train(self, runner: Any) -> None:
-        """Write student and teacher."""
-        if runner.rank == 0:
-            write_deploy_checkpoints(
-                Path(runner.work_dir) / self.folder,
-                networks=unwrapped(runner).method.networks(),
-                config=runner.cfg,
-                metainfo=runner.train_dataloader.dataset.metainfo,
-            )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from uda import registry
 from uda.engine.log import DeviceScalars
+from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
 from uda.structures import Batch, Labelled, Unlabelled
@@ -60,7 +61,8 @@ class DomainAdaptation(BaseModel):
         method: Config of a method, its parts as nested configs under `teacher`, `selector`,
             `mixer`, `view` and `terms`. The number of classes and the normalisation are filled
             in from `network` and `data_preprocessor`.
-        data_preprocessor: Config of mmseg's `SegDataPreProcessor`.
+        data_preprocessor: Config of mmseg's `SegDataPreProcessor`, which prepares the images of
+            validation; training does the same to whole batches (`BatchPreProcessor`).
         evaluate: Names of the networks that validation runs.
         channels_last: Keep images and weights in channels-last layout, which is faster for
             convolutional encoders; rounding differs.
@@ -78,6 +80,7 @@ class DomainAdaptation(BaseModel):
         channels_last: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
+        self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
         student = SegmentationNetwork.from_config(network)
         self.num_classes: int = student.num_classes
         self.method = build_method(
@@ -112,15 +115,15 @@ class DomainAdaptation(BaseModel):
 
     def batch(self, data: Mapping[str, Any]) -> Batch:
         """What the loader gave, normalised and on the device."""
-        source = self.data_preprocessor(data["source"], True)
-        label = torch.stack([s.gt_sem_seg.data.squeeze(0) for s in source["data_samples"]])
-        image = source["inputs"].to(memory_format=self.memory_format)
-        labelled = Labelled(image, label.long())
+        images, _ = self.training_batches.images(data["source"]["inputs"])
+        label = self.training_batches.labels(
+            [sample.gt_sem_seg.data for sample in data["source"]["data_samples"]]
+        )
+        source = Labelled(images.to(memory_format=self.memory_format), label)
         if "target" not in data:
-            return Batch(labelled)
-        target = self.data_preprocessor(data["target"], True)
-        image = target["inputs"].to(memory_format=self.memory_format)
-        return Batch(labelled, Unlabelled(image, unpadded(target["data_samples"], image)))
+            return Batch(source)
+        images, valid = self.training_batches.images(data["target"]["inputs"])
+        return Batch(source, Unlabelled(images.to(memory_format=self.memory_format), valid))
 
     def forward(
         self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "predict"
@@ -128,7 +131,7 @@ class DomainAdaptation(BaseModel):
         """Predictions of all networks in `evaluate`, written into the data samples.
 
         The first network's prediction is `pred_sem_seg`, as mmseg's tools expect it; that of
-        another network `<name>_pred_sem_seg`.
+        another network `<name>_pred_sem_seg`. `pred_network` in the metainfo names the first.
         """
         if mode != "predict":
             raise ValueError(
@@ -148,6 +151,8 @@ class DomainAdaptation(BaseModel):
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):
                 sample.set_data({key: prediction})
+        for sample in samples:
+            sample.set_metainfo({"pred_network": self.evaluate[0]})
         return samples
 
 
@@ -165,23 +170,6 @@ def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:
             f"{list(method.networks())}."
         )
     return known
-
-
-def unpadded(samples: Sequence[Any], image: Tensor) -> Tensor | None:
-    """Where images are not padding: (N, H, W) bool, or None if none was padded.
-
-    Args:
-        samples: After the preprocessor, which notes how much it padded.
-        image: (N, 3, H, W).
-    """
-    margins = [sample.metainfo["padding_size"] for sample in samples]  # left, right, top, bottom
-    if not any(any(margin) for margin in margins):
-        return None
-    valid = torch.zeros(len(image), *image.shape[2:], dtype=torch.bool)
-    height, width = image.shape[2:]
-    for mask, (left, right, top, bottom) in zip(valid, margins, strict=True):
-        mask[top : height - bottom, left : width - right] = True
-    return valid.to(image.device, non_blocking=True)
 
 
 def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -> Method:

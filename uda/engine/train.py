@@ -13,7 +13,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
 import uda.engine  # noqa: F401 - registers everything
-from uda.engine.config import check_config
+from uda.engine.checkpoints import FittingCheckpoint
+from uda.engine.config import check_config, check_options
 from uda.models.segmentation_network import check_num_classes
 
 Precision = Literal["off", "bf16", "fp16"]
@@ -34,6 +35,7 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
     # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
     init_default_scope(config.get("default_scope", "mmseg"))
     if options:
+        check_options(options)
         config.merge_from_dict(dict(options))
     check_config(config)
     check_classes(config)
@@ -97,7 +99,9 @@ def build_runner(
         config.model_wrapper_cfg = {"type": "Replicated"}
         if not torch.cuda.is_available():
             start_gloo(launcher)
-    return Runner.from_cfg(config)
+    runner = Runner.from_cfg(config)
+    runner.register_hook(FittingCheckpoint())
+    return runner
 
 
 def set_precision(config: Config, amp: Precision) -> None:
@@ -122,3 +126,18 @@ def start_gloo(launcher: Launcher) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+
+
+def one_sentence(error: BaseException) -> str:
+    r"""What an error says, without the traceback that a loader's worker process puts before it.
+
+    >>> told = "Caught ValueError in DataLoader worker process 0.\nTraceback ...\nValueError: No."
+    >>> one_sentence(ValueError(told))
+    'No.'
+    """
+    told = str(error).strip()
+    if not (told.startswith("Caught ") and "in DataLoader worker" in told.partition("\n")[0]):
+        return told
+    last = told.splitlines()[-1]
+    name, colon, sentence = last.partition(": ")
+    return sentence if colon and name.replace(".", "").isidentifier() else last

@@ -8,7 +8,7 @@ from uda.evaluation.confusion import (
     confusion_matrix,
     iou_from_matrix,
     mean_iou,
-    pixel_accuracy,
+    overall_accuracy,
     recall_from_matrix,
 )
 from uda.evaluation.metric import SegmentationMetric, network_scores
@@ -33,7 +33,7 @@ __all__ = [
     "mean_iou",
     "named_subsets",
     "network_scores",
-    "pixel_accuracy",
+    "overall_accuracy",
     "recall_from_matrix",
     "summarise_runs",
     "write_metrics",

@@ -173,8 +173,8 @@ class ConfusionMatrix:
         return iou_from_matrix(self.matrix)
 
     def accuracy(self) -> float:
-        """Return the share of labelled pixels that were predicted rightly, see `pixel_accuracy`."""
-        return pixel_accuracy(self.matrix)
+        """Return the share of labelled pixels predicted rightly, see `overall_accuracy`."""
+        return overall_accuracy(self.matrix)
 
 
 def iou_from_matrix(matrix: Tensor) -> Tensor:
@@ -213,10 +213,12 @@ def recall_from_matrix(matrix: Tensor) -> Tensor:
     return counts.diagonal().double() / counts.sum(1).double()
 
 
-def pixel_accuracy(matrix: Tensor) -> float:
-    """Return the share of labelled pixels predicted rightly (aAcc); NaN when there are none.
+def overall_accuracy(matrix: Tensor) -> float:
+    """Return the share of labelled pixels predicted rightly; NaN when there are none.
 
-    >>> pixel_accuracy(torch.tensor([[3, 1], [2, 4]]))
+    Tables call it aAcc. Ignored pixels are no part of it, unlike in `uda.losses.pixel_accuracy`.
+
+    >>> overall_accuracy(torch.tensor([[3, 1], [2, 4]]))
     0.7
     """
     counts = _as_square_counts(matrix)

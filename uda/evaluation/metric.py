@@ -19,14 +19,14 @@ from uda.evaluation.confusion import (
     confusion_matrix,
     iou_from_matrix,
     mean_iou,
-    pixel_accuracy,
+    overall_accuracy,
     recall_from_matrix,
 )
 from uda.evaluation.prediction_writer import PredictionWriter
 from uda.evaluation.subsets import ClassChoice, named_subsets
 from uda.evaluation.table import class_table
 
-NETWORKS: dict[str, str] = {"student": "pred_sem_seg", "teacher": "teacher_pred_sem_seg"}
+NETWORKS = ("student", "teacher")
 
 
 @METRICS.register_module()
@@ -39,8 +39,9 @@ class SegmentationMetric(BaseMetric):
     The class list comes from the data set (`METAINFO["classes"]`). Reported in percent, rounded to
     two decimals: `student/mIoU`, `student/mIoU16` for a subset "16", `student/aAcc`,
     `student/mAcc`, `student/IoU.road`, and the same for `teacher/` when the samples carry
-    `teacher_pred_sem_seg`. A class absent in prediction and truth enters no mean and has no entry;
-    the table shows "-".
+    `teacher_pred_sem_seg`. A sample whose metainfo has `pred_network="teacher"` says that its
+    `pred_sem_seg` is the teacher's. A class absent in prediction and truth enters no mean and has
+    no entry; the table shows "-".
 
     Known bias: with several ranks mmengine's `DefaultSampler` repeats images until all ranks have
     equally many, and those count twice. `sampler=dict(type="DefaultSampler", shuffle=False,
@@ -110,13 +111,13 @@ class SegmentationMetric(BaseMetric):
         Args:
             data_batch: Not used.
             data_samples: One dict per image with `pred_sem_seg`, `gt_sem_seg` (not with
-                `format_only`) and perhaps `teacher_pred_sem_seg`, each holding `data` (1, H, W).
+                `format_only`) and perhaps `teacher_pred_sem_seg`, each holding `data` (1, H, W);
+                `pred_network` names the network of `pred_sem_seg` if it is not the student.
         """
         for sample in data_samples:
             predictions = {
                 network: _label_map(sample, key)
-                for network, key in NETWORKS.items()
-                if key in sample or network == "student"
+                for network, key in _prediction_keys(sample).items()
             }
             if not self.format_only:
                 self._count(sample, predictions)
@@ -162,7 +163,7 @@ class SegmentationMetric(BaseMetric):
                 "every sample must carry the predictions of the same networks, got "
                 f"{images['student']} images of the student and {images['teacher']} of the teacher"
             )
-        self.last_num_images = images["student"]
+        self.last_num_images = max(images.values())
         self.last_matrices = {name: totals[name] for name, count in images.items() if count}
         subsets = named_subsets(self.subsets, self.class_names)
         metrics: dict[str, float] = {}
@@ -225,9 +226,10 @@ class SegmentationMetric(BaseMetric):
         totals = {
             key: piece.view(counts[key].shape) for key, piece in zip(counts, pieces, strict=True)
         }
-        if not int(totals["student"].sum()):
+        if not any(int(totals[network].sum()) for network in NETWORKS):
+            images = max(int(totals[f"{network}_images"]) for network in NETWORKS)
             raise ValueError(
-                f"no labelled pixel was evaluated ({int(totals['student_images'])} images, labels "
+                f"no labelled pixel was evaluated ({images} images, labels "
                 f"all {self.ignore_index}); check the label folder and the label map, or use "
                 "format_only=True for a test set without labels"
             )
@@ -260,7 +262,7 @@ def network_scores(
     """
     shares = {"mIoU": mean_iou(matrix).value}
     shares |= {f"mIoU{name}": mean_iou(matrix, ids).value for name, ids in subsets.items()}
-    shares["aAcc"] = pixel_accuracy(matrix)
+    shares["aAcc"] = overall_accuracy(matrix)
     shares["mAcc"] = float(recall_from_matrix(matrix).nanmean())
     ious = iou_from_matrix(matrix).tolist()
     shares |= {f"IoU.{name}": iou for name, iou in zip(class_names, ious, strict=True)}
@@ -274,6 +276,19 @@ def _no_counts(num_classes: int) -> dict[str, Tensor]:
         counts[network] = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         counts[f"{network}_images"] = torch.zeros((), dtype=torch.int64)
     return counts
+
+
+def _prediction_keys(sample: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a data sample has the prediction of each network."""
+    first = sample.get("pred_network", "student")
+    if first not in NETWORKS:
+        raise ValueError(
+            f"pred_network of a data sample has to be one of {', '.join(NETWORKS)}, got {first!r} "
+            f"({sample.get('img_path', 'no path given')})"
+        )
+    keys = {network: f"{network}_pred_sem_seg" for network in NETWORKS}
+    others = {network: key for network, key in keys.items() if key in sample and network != first}
+    return {first: "pred_sem_seg", **others}
 
 
 def _label_map(sample: Mapping[str, Any], key: str) -> Tensor:

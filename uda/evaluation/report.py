@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from uda.evaluation.confusion import iou_from_matrix, mean_iou, pixel_accuracy
+from uda.evaluation.confusion import iou_from_matrix, mean_iou, overall_accuracy
 from uda.files import write_atomically
 
 FORMAT = 1
@@ -78,7 +78,7 @@ def _network(
     return {
         "mIoU": _number(100 * whole.value),
         **{name: _number(100 * value) for name, value in means.items()},
-        "aAcc": _number(100 * pixel_accuracy(matrix)),
+        "aAcc": _number(100 * overall_accuracy(matrix)),
         "IoU": {name: _number(100 * iou) for name, iou in zip(class_names, ious, strict=True)},
         "absent_classes": [class_names[class_id] for class_id in whole.absent],
         "confusion_matrix": matrix.tolist(),

@@ -11,7 +11,7 @@ import rich.console
 import rich.table
 from torch import Tensor
 
-from uda.evaluation.confusion import iou_from_matrix, mean_iou, pixel_accuracy
+from uda.evaluation.confusion import iou_from_matrix, mean_iou, overall_accuracy
 
 
 def class_table(
@@ -22,7 +22,7 @@ def class_table(
     """Return a text table of IoU in percent: a row per class, a column per network.
 
     Classes absent in both prediction and truth show "-". The last rows hold mIoU, its subsets
-    (for example mIoU16) and the pixel accuracy.
+    (for example mIoU16) and the overall accuracy.
 
     Args:
         matrices: (K, K) int64 confusion matrix of each network.
@@ -50,7 +50,7 @@ def class_table(
     for key, class_ids in {"": None, **(subsets or {})}.items():
         means = [mean_iou(matrix, class_ids).value for matrix in matrices.values()]
         table.add_row(f"mIoU{key}", *map(as_percent, means))
-    table.add_row("aAcc", *(as_percent(pixel_accuracy(m)) for m in matrices.values()))
+    table.add_row("aAcc", *(as_percent(overall_accuracy(m)) for m in matrices.values()))
     return _as_text(table)
 
 

@@ -91,6 +91,20 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """What a checkpoint says about itself under `meta`; empty if it says nothing.
+
+    Args:
+        path: A file that `read_state_dict` accepts.
+
+    Raises:
+        ValueError: The file holds more than tensors and plain values.
+    """
+    found = _load(Path(path).expanduser().resolve())
+    meta = found.get("meta") if isinstance(found, Mapping) else None
+    return dict(meta) if isinstance(meta, Mapping) else {}
+
+
 def _load(file: Path) -> Any:
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
@@ -117,6 +131,9 @@ def _reason(error: Exception) -> str:
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
     """Load a state dict whose names and shapes must all agree with the module's.
 
+    One name may be missing: `num_batches_tracked` of batch normalisation, which files from before
+    PyTorch 0.4.1 (torchvision's older ones) do not hold and no forward pass needs; it stays 0.
+
     Args:
         module: Receives the tensors.
         state: Names and tensors.
@@ -125,7 +142,10 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, origin: str)
     Raises:
         ValueError: Names or shapes differ; the first differing ones are listed.
     """
-    differences = first_differences(module.state_dict(), state)
+    own = module.state_dict()
+    counters = {name: own[name] for name in own if name.endswith("num_batches_tracked")}
+    state = {**counters, **state}
+    differences = first_differences(own, state)
     if differences:
         shown = "; ".join(differences[:_SHOWN])
         more = len(differences) - _SHOWN
@@ -134,7 +154,7 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, origin: str)
             + (f"; and {more} more" if more > 0 else "")
             + ". Choose the variant (or the settings) the file was made with, or another file."
         )
-    module.load_state_dict(dict(state))
+    module.load_state_dict(state)
 
 
 def first_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:

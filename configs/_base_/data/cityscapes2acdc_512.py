@@ -57,7 +57,7 @@ val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
+    sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
     dataset=dict(
         **folder,
         data_root="data/acdc",
@@ -76,3 +76,5 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type="SegmentationMetric")
+# For the benchmark server: tools/test.py ... --on test --format-only --save-predictions DIR
+evaluation_sets = dict(test=dict(include="*/test/*", label_dir=None))

@@ -19,6 +19,11 @@ from uda.data.toycity.render import SMALLEST, render
 from uda.data.toycity.style import Style
 
 RECORD = "toycity.json"
+FOLDERS = {
+    "source": ("gta5/images", "gta5/labels"),
+    "target": ("cityscapes/leftImg8bit/train/toycity",),
+    "val": ("cityscapes/leftImg8bit/val/toycity", "cityscapes/gtFine/val/toycity"),
+}
 VERSION = 1  # raise it when a drawing changes, so that an old folder is not taken for a new one
 NUM_CLASSES = 19
 # Cityscapes labelId of each trainId.
@@ -43,8 +48,10 @@ class Settings:
         """Raise ValueError if a number is impossible."""
         for name in ("num_source", "num_target", "num_val"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"ToyCity: {name} must be an integer >= 1, got {value!r}")
+            if not isinstance(value, int) or value < 0:
+                raise ValueError(f"ToyCity: {name} must be an integer >= 0, got {value!r}")
+        if not self.num_source + self.num_target + self.num_val:
+            raise ValueError("ToyCity: num_source, num_target and num_val are all 0; nothing to do")
         if self.seed < 0:
             raise ValueError(f"ToyCity: seed must be >= 0, got {self.seed!r}")
         if self.size[0] < SMALLEST[0] or self.size[1] < SMALLEST[1]:
@@ -80,15 +87,16 @@ def write_toycity(
         root/cityscapes/leftImg8bit/{train,val}/toycity/toycity_000000_000019_leftImg8bit.png
         root/cityscapes/gtFine/val/toycity/toycity_000000_000019_gtFine_{labelIds,labelTrainIds}.png
 
-    The target's training images have no label files. Files are the same to the byte whatever the
-    number of workers; the folder appears complete or not at all.
+    The target's training images have no label files. A number of 0 leaves that part out: no gta5
+    folder without source images, no cityscapes folder without target images. Files are the same to
+    the byte whatever the number of workers; the folder appears complete or not at all.
 
     Args:
         root: Folder to make.
         seed: Seed of all scenes.
-        num_source: Labelled source images.
-        num_target: Unlabelled target images.
-        num_val: Labelled target images.
+        num_source: Labelled source images, may be 0.
+        num_target: Unlabelled target images, may be 0.
+        num_val: Labelled target images, may be 0.
         size: Height and width in pixels.
         workers: Processes; None takes one for each core, 0 or 1 works in this process.
 
@@ -96,7 +104,7 @@ def write_toycity(
         The folder.
 
     Raises:
-        ValueError: A count is below 1, the size too small or the seed negative.
+        ValueError: A count is below 0 or all are 0, the size too small or the seed negative.
         FileExistsError: The folder exists with other settings or other content.
     """
     root = Path(root)
@@ -139,6 +147,7 @@ def _style_digest() -> str:
 
 def _reusable(root: Path, settings: Settings) -> bool:
     """Whether the folder holds exactly this data set; an absent or empty one may be made."""
+    root = root.absolute()
     if root.is_file():
         raise FileExistsError(f"ToyCity: {root} is a file; give the folder to make")
     if not root.is_dir() or not any(root.iterdir()):
@@ -162,12 +171,12 @@ def _reusable(root: Path, settings: Settings) -> bool:
 
 def _write_all(folder: Path, settings: Settings, workers: int | None) -> dict[str, object]:
     """Render and write every image; the record with a digest over all files in order."""
-    for name in ("gta5/images", "gta5/labels", *_target_folders()):
-        (folder / name).mkdir(parents=True)
     seed, size = settings.seed, settings.size
     numbers = {
         "source": settings.num_source, "target": settings.num_target, "val": settings.num_val
     }  # fmt: skip
+    for name in (name for part, count in numbers.items() if count for name in FOLDERS[part]):
+        (folder / name).mkdir(parents=True)
     tasks = [
         (str(folder), part, number, seed, size)
         for part, count in numbers.items()
@@ -176,18 +185,11 @@ def _write_all(folder: Path, settings: Settings, workers: int | None) -> dict[st
     workers = (os.cpu_count() or 1) if workers is None else workers
     results = list(parallel_map(_write_one, tasks, workers=max(1, workers)))
     digest = hashlib.sha256("".join(item[0] for item in results).encode()).hexdigest()
-    counts = np.stack([item[1] for item in results[: numbers["source"]]])
-    files = [f"{number + 1:05d}_labelTrainIds.png" for number in range(numbers["source"])]
-    ClassStatistics(files, counts).save(folder / "gta5" / "class_statistics.json")
+    if numbers["source"]:
+        counts = np.stack([item[1] for item in results[: numbers["source"]]])
+        files = [f"{number + 1:05d}_labelTrainIds.png" for number in range(numbers["source"])]
+        ClassStatistics(files, counts).save(folder / "gta5" / "class_statistics.json")
     return {"settings": settings.record(), "digest": digest}
-
-
-def _target_folders() -> list[str]:
-    return [
-        "cityscapes/leftImg8bit/train/toycity",
-        "cityscapes/leftImg8bit/val/toycity",
-        "cityscapes/gtFine/val/toycity",
-    ]
 
 
 def _write_one(

@@ -1,0 +1,52 @@
+"""The timing tool on a tiny network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.engine.tiny_run import write_config
+from tools.benchmark import main
+from uda.engine.benchmark import StepTimes
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config of a tiny run."""
+    return write_config(tmp_path_factory.mktemp("run"))
+
+
+def measured(config: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    """What the tool prints about two steps."""
+    capsys.readouterr()
+    main(["step", str(config), "--iterations", "2", "--warm-up", "1", *options])
+    return capsys.readouterr().out
+
+
+def test_json_has_every_field(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One JSON object with the figures, the config and the precision; they fit each other."""
+    found = json.loads(measured(config, capsys, "--json", "--batch-size", "1", "--amp", "bf16"))
+    assert found.keys() == {"config", "amp", *(field.name for field in fields(StepTimes))}
+    assert (found["config"], found["amp"]) == (str(config), "bf16")
+    assert 0 < found["wall_min_s"] <= found["wall_s"] <= found["wall_max_s"]
+    assert found["images_per_s"] == pytest.approx(2 / found["wall_s"])  # a source, a target image
+    assert found["peak_memory_mb"] > 10
+    assert found["threads"] == torch.get_num_threads()
+
+
+def test_text_without_memory_on_windows(
+    config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the module `resource` is missing, the memory is unknown and the rest is measured."""
+    if torch.cuda.is_available():
+        pytest.skip("on CUDA the memory is that of the device")
+    monkeypatch.setitem(sys.modules, "resource", None)
+    lines = dict(line.split() for line in measured(config, capsys, "--crop", "32", "32").split("\n")
+                 if line)  # fmt: skip
+    assert lines.keys() == {field.name for field in fields(StepTimes)}
+    assert lines["peak_memory_mb"] == "None"

@@ -1,0 +1,91 @@
+"""Other ways to predict an image: sliding windows, and the mean over views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.config import ConfigDict
+from mmengine.structures import PixelData
+from torch import Tensor
+
+LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
+
+
+def slide(segmentor: Any, window: tuple[int, int], stride: tuple[int, int] | None = None) -> None:
+    """Make a segmentor predict by windows whose logits are averaged where they overlap.
+
+    Args:
+        segmentor: mmseg's; its `test_cfg` is replaced.
+        window: Height and width in pixels of the image as the network sees it.
+        stride: Steps down and to the right; None: two thirds of the window.
+
+    Raises:
+        ValueError: A length is below 1, or the stride leaves gaps between windows.
+    """
+    stride = stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
+    for step, length in zip(stride, window, strict=True):
+        if not 1 <= step <= length:
+            raise ValueError(
+                "sliding windows need 1 <= stride <= window in height and width, got a window of "
+                f"{tuple(window)} and a stride of {tuple(stride)} (height, width)"
+            )
+    segmentor.test_cfg = ConfigDict(mode="slide", crop_size=tuple(window), stride=tuple(stride))
+
+
+def augmented_pipeline(
+    pipeline: Sequence[Mapping[str, Any]], scales: Sequence[float], flip: bool
+) -> list[dict[str, Any]]:
+    """The pipeline with its geometry repeated for each scale, plain and mirrored.
+
+    Args:
+        pipeline: Loading, resizing, label, packing, in this order.
+        scales: Factors on the size the image has there.
+        flip: Also mirror.
+
+    Raises:
+        ValueError: A scale is not positive.
+    """
+    if any(scale <= 0 for scale in scales):
+        raise ValueError(f"scales of test-time augmentation have to be above 0, got {list(scales)}")
+    steps = [dict(step) for step in pipeline]
+    labels = [step for step in steps if step["type"] in LABEL_LOADERS]
+    first = [step for step in steps if step not in labels and step["type"] != "PackSegInputs"]
+    pack = [step for step in steps if step["type"] == "PackSegInputs"]
+    resizes = [{"type": "Resize", "scale_factor": scale, "keep_ratio": True} for scale in scales]
+    mirrors = [{"type": "RandomFlip", "prob": 0.0, "direction": "horizontal"}]
+    if flip:
+        mirrors.append({"type": "RandomFlip", "prob": 1.0, "direction": "horizontal"})
+    # Without label loaders their place must not stay: an empty choice would mean no view at all.
+    choices = [part for part in (resizes, mirrors, labels, pack) if part]
+    return [*first, {"type": "TestTimeAug", "transforms": choices}]
+
+
+def augmented_probs(segmentor: Any, views: Sequence[Mapping[str, Any]]) -> list[Tensor]:
+    """Class probabilities of each image of a batch, (K, H, W): the mean of softmax over views.
+
+    Args:
+        segmentor: mmseg's; it turns mirrored logits back and resizes all to the original size.
+        views: The same batch as `test_step` takes it, once for each scale and mirroring.
+    """
+    total: list[Tensor] = []
+    for view in views:
+        probs = [sample.seg_logits.data.softmax(0) for sample in segmentor.test_step(view)]
+        total = [sum_ + new for sum_, new in zip(total, probs, strict=True)] if total else probs
+    return [sum_ / len(views) for sum_ in total]
+
+
+def predict_augmented(segmentor: Any, data: Mapping[str, Any]) -> list[Any]:
+    """Data samples of a batch with the class of highest mean probability as `pred_sem_seg`.
+
+    Args:
+        segmentor: mmseg's.
+        data: Batch of a loader with `augmented_pipeline`: `inputs` and `data_samples` are lists
+            over the views of lists over the images.
+    """
+    pairs = zip(data["inputs"], data["data_samples"], strict=True)
+    views = [{"inputs": inputs, "data_samples": samples} for inputs, samples in pairs]
+    samples: list[Any] = list(views[0]["data_samples"])  # their metainfo and label are the image's
+    for sample, probs in zip(samples, augmented_probs(segmentor, views), strict=True):
+        sample.set_data({"pred_sem_seg": PixelData(data=probs.argmax(0, keepdim=True))})
+    return samples
