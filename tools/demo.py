@@ -13,8 +13,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 RUNS = {
-    "source-only": "configs/source_only/toycity_source_only.py",
-    "DAFormer": "configs/daformer/toycity_daformer.py",
+    "source-only": "configs/source_only/toycity_categories_source_only.py",
+    "DAFormer": "configs/daformer/toycity_categories_daformer.py",
 }
 
 

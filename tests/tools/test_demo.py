@@ -29,7 +29,10 @@ def test_demo_runs_anywhere(tmp_path: Path) -> None:
     assert "DAFormer's student is" in done.stdout
     assert "DAFormer (teacher)" in done.stdout
     runs = tmp_path / "work_dirs/demo"
-    assert {path.name for path in runs.iterdir()} == {"toycity_source_only", "toycity_daformer"}
+    assert {path.name for path in runs.iterdir()} == {
+        "toycity_categories_source_only",
+        "toycity_categories_daformer",
+    }
 
 
 def test_other_data_is_one_sentence(tmp_path: Path) -> None:
