@@ -189,7 +189,9 @@ def test_self_training_resume() -> None:
 class Peeking(Selector):
     """A selector that reads a number from the device."""
 
-    def select(self, probs: Tensor, label: Tensor, confidence: Tensor) -> PseudoLabel:
+    def select(
+        self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
+    ) -> PseudoLabel:
         """Weigh by a number the host has asked for."""
         return PseudoLabel(label, confidence * float(confidence.mean()), confidence)
 

@@ -232,3 +232,15 @@ def test_view_errors() -> None:
         ColorJitterBlur(gate="pixel")  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="View has to define `change`"):
         View()(images())
+
+
+def test_view_under_autocast_values() -> None:
+    """Mixed precision of the networks does not touch the colours: equal to the bit."""
+    view = ColorJitterBlur(jitter_probability=1.0, blur_probability=1.0)
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    plain = view(image)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed_precision = view(image)
+    assert torch.equal(plain, mixed_precision)

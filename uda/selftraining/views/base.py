@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class View(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """The changed images, (N, 3, H, W) like `image`, normalised again."""
         # Colours are computed in full precision also where the networks are not.
-        with torch.autocast(image.device.type, enabled=False):
+        with without_autocast(image.device.type):
             full = image if image.dtype == torch.float64 else image.float()
             return self.normalise(self.change(self.denormalise(full)))
 
@@ -56,3 +57,10 @@ class NoView(View):
     def forward(self, image: Tensor) -> Tensor:
         """`image` itself."""
         return image
+
+
+def without_autocast(device: str) -> AbstractContextManager[object]:
+    """A context without mixed precision; it does nothing on devices that know none."""
+    if torch.amp.autocast_mode.is_autocast_available(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
