@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -51,3 +52,20 @@ def test_source_only_visuals_values() -> None:
     method.training_step(make_batch(), PlainOptimiser(sgd(method)))
     assert set(method.visuals) == {"source_image", "source_label"}
     assert set(method.networks()) == {"student"}
+
+
+def test_average_over_labelled_pixels_values() -> None:
+    """With half of the pixels ignored the mean over labelled ones is twice that over all."""
+    batch = make_batch()
+    batch.source.label[:, ::2] = 255
+    student = make_student().eval()
+    losses = {}
+    for average in ("all", "valid"):
+        method = SourceOnly(student=student, average=average)
+        losses[average] = next(method.passes(batch)).losses["ce"].item()
+    assert losses["valid"] == pytest.approx(2 * losses["all"], rel=1e-5)
+
+
+def test_unknown_average_errors() -> None:
+    with pytest.raises(ValueError, match='average has to be "all" or "valid", not'):
+        SourceOnly(student=make_student(), average="some")  # type: ignore[arg-type]

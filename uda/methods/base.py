@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from uda.losses import weighted_cross_entropy
+from uda.losses.cross_entropy import Average
 from uda.selftraining.terms import Pass
 from uda.structures import Batch, NetworkOutput, as_output
 
@@ -76,17 +77,24 @@ class Method(nn.Module):
             `NetworkOutput` with its features.
         backward: `"each"`: a backward pass after every forward pass (lowest memory, reference).
             `"joint"`: one for the sum of all losses; same gradient, more memory.
+        average: What cross-entropies are divided by: `"all"` pixels (reference) or the `"valid"`
+            ones that carry a label (clean). See `weighted_cross_entropy`.
 
     Attributes:
         visuals: None, or a dict that the next step fills with tensors worth a look.
     """
 
-    def __init__(self, *, student: nn.Module, backward: Backward = "each") -> None:
+    def __init__(
+        self, *, student: nn.Module, backward: Backward = "each", average: Average = "all"
+    ) -> None:
         super().__init__()
         if backward not in ("each", "joint"):
             raise ValueError(f'backward has to be "each" or "joint", not {backward!r}.')
         self.student = student
+        if average not in ("all", "valid"):
+            raise ValueError(f'average has to be "all" or "valid", not {average!r}.')
         self.backward = backward
+        self.average = average
         self.visuals: dict[str, Tensor] | None = None
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
@@ -127,9 +135,13 @@ class Method(nn.Module):
         self, output: NetworkOutput, label: Tensor, weight: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Cross-entropy of the logits and, where the network has them, of auxiliary heads."""
-        losses = {"ce": weighted_cross_entropy(output.logits.float(), label, weight)}
+
+        def cross_entropy(logits: Tensor) -> Tensor:
+            return weighted_cross_entropy(logits.float(), label, weight, average=self.average)
+
+        losses = {"ce": cross_entropy(output.logits)}
         for number, (logits, share) in enumerate(output.auxiliary):
-            auxiliary = weighted_cross_entropy(logits.float(), label, weight)
+            auxiliary = cross_entropy(logits)
             losses[f"auxiliary{number}"] = share * auxiliary
         return losses
 

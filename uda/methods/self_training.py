@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor, nn
 
 from uda.losses import pixel_accuracy
+from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
 from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import Selector
@@ -39,6 +40,7 @@ class SelfTraining(Method):
         view: Changes the colours of mixed images; None leaves them.
         terms: Further losses.
         backward: See `Method`.
+        average: See `Method`.
     """
 
     def __init__(
@@ -51,8 +53,9 @@ class SelfTraining(Method):
         view: View | None = None,
         terms: Sequence[Term] = (),
         backward: Backward = "each",
+        average: Average = "all",
     ) -> None:
-        super().__init__(student=student, backward=backward)
+        super().__init__(student=student, backward=backward, average=average)
         self.teacher = teacher
         self.selector = selector
         self.mixer = mixer

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from uda.losses import pixel_accuracy
+from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
 from uda.selftraining.terms import Pass, Term, TermList
 from uda.structures import Batch
@@ -19,12 +20,18 @@ class SourceOnly(Method):
         student: See `Method`.
         terms: Further losses on the source pass, such as `FeatureDistance`.
         backward: See `Method`.
+        average: See `Method`.
     """
 
     def __init__(
-        self, *, student: nn.Module, terms: Sequence[Term] = (), backward: Backward = "each"
+        self,
+        *,
+        student: nn.Module,
+        terms: Sequence[Term] = (),
+        backward: Backward = "each",
+        average: Average = "all",
     ) -> None:
-        super().__init__(student=student, backward=backward)
+        super().__init__(student=student, backward=backward, average=average)
         self.terms = TermList(terms)
 
     def initialise(self) -> None:
