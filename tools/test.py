@@ -38,6 +38,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--test-time-augmentation", nargs="+", type=float, default=[], metavar="SCALE",
         help="mean over these scales of the image")  # fmt: skip
     add("--flip", action="store_true", help="and over its mirror image")
+    add("--target-statistics", action="store_true", help="estimate batch normalisation on the "
+        "config's target training images first (AdaBN); needs no label")  # fmt: skip
     add("--workers", type=int, default=1)
     add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parse_arguments(arguments)
     from mmengine.logging import MMLogger
 
-    from uda.engine.evaluate import evaluation_dataset, load_network
+    from uda.engine.evaluate import adapt_statistics, evaluation_dataset, load_network
     from uda.engine.inference import slide
     from uda.engine.train import load_config
 
@@ -66,6 +68,8 @@ def main(arguments: list[str] | None = None) -> None:
     labelled = not options.format_only
     sets = {name: evaluation_dataset(config, name, labelled=labelled) for name in options.on}
     network = load_network(config, options.checkpoint, options.network)
+    if options.target_statistics:
+        adapt_statistics(network, config)
     if options.slide:
         slide(network.segmentor, tuple(options.slide), options.stride and tuple(options.stride))
     for name, dataset in sets.items():
@@ -142,6 +146,7 @@ def context(
         "stride": options.stride,
         "scales": options.test_time_augmentation,
         "flip": options.flip,
+        "target_statistics": options.target_statistics,
     }
 
 

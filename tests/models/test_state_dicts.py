@@ -10,7 +10,7 @@ import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 from torch import nn
 
-from uda.models.state_dicts import load_exactly, read_meta, read_state_dict
+from uda.models.state_dicts import load_exactly, read_entry, read_state_dict
 
 
 class Harmful:
@@ -36,17 +36,17 @@ def test_read_state_dict_safetensors(tmp_path: Path) -> None:
     assert read_state_dict(tmp_path / "file.safetensors")["a"].sum() == 2
 
 
-def test_read_meta(tmp_path: Path) -> None:
+def test_read_entry(tmp_path: Path) -> None:
     """What stands under `meta`, and nothing where nothing does; code is refused here too."""
     file = tmp_path / "file.pth"
     for meta, found in (({"network": "teacher"}, {"network": "teacher"}), (3, {})):
         torch.save({"state_dict": {"a": torch.ones(1)}, "meta": meta}, file)
-        assert read_meta(file) == found
+        assert read_entry(file, "meta") == found
     torch.save({"a": torch.ones(1)}, file)
-    assert read_meta(file) == {}
+    assert read_entry(file, "meta") == {}
     torch.save({"a": torch.ones(1), "meta": Harmful()}, file)
     with pytest.raises(ValueError, match="Wanted a file of tensors"):
-        read_meta(file)
+        read_entry(file, "meta")
 
 
 def test_read_state_dict_errors(tmp_path: Path) -> None:

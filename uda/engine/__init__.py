@@ -15,4 +15,5 @@ from uda.engine import (  # noqa: E402, F401
     optim,
     random_state,
     schedule,
+    target_statistics,
 )

@@ -11,6 +11,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.hooks import unwrapped
+from uda.engine.target_statistics import evaluation_statistics
 from uda.models.state_dicts import first_differences
 
 _SHOWN = 3
@@ -19,6 +20,8 @@ _SHOWN = 3
 @HOOKS.register_module()
 class DeployCheckpoint(Hook):
     """Writes each network alone, with a plain mmseg config, with every checkpoint and at the end.
+
+    The networks are those that validation scores, with `TargetStatistics` if the run has it.
 
     A run that was stopped has the networks of its last checkpoint.
 
@@ -41,12 +44,13 @@ class DeployCheckpoint(Hook):
             self._write(runner)
 
     def _write(self, runner: Any) -> None:
-        write_deploy_checkpoints(
-            Path(runner.work_dir) / self.folder,
-            networks=unwrapped(runner).method.networks(),
-            config=runner.cfg,
-            metainfo=runner.train_dataloader.dataset.metainfo,
-        )
+        with evaluation_statistics(runner):
+            write_deploy_checkpoints(
+                Path(runner.work_dir) / self.folder,
+                networks=unwrapped(runner).method.networks(),
+                config=runner.cfg,
+                metainfo=runner.train_dataloader.dataset.metainfo,
+            )
 
 
 @HOOKS.register_module()

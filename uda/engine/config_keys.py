@@ -80,7 +80,7 @@ PLACES: dict[str, tuple[Registry, ...]] = {
     "optim_wrapper": (OPTIM_WRAPPERS, OPTIMIZERS),
     "param_scheduler": (PARAM_SCHEDULERS,),
     "default_hooks": (HOOKS,),
-    "custom_hooks": (HOOKS,),
+    "custom_hooks": (HOOKS, *_DATA),  # TargetStatistics can have a data set
     "train_cfg": (LOOPS,),
     "val_cfg": (LOOPS,),
     "test_cfg": (LOOPS,),

@@ -18,8 +18,11 @@ from torch import Tensor, nn
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.deploy import deploy_config
 from uda.engine.inference import LABEL_LOADERS, augmented_pipeline, predict_augmented
+from uda.engine.target_statistics import STATISTICS_KEY, image_batches, target_images
 from uda.evaluation import SegmentationMetric, named_subsets
-from uda.models.state_dicts import load_exactly, read_meta, read_state_dict
+from uda.models import SegmentationNetwork
+from uda.models.state_dicts import load_exactly, read_entry, read_state_dict
+from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
 
 PREFIXES = {
     "student": "method.student.segmentor.",
@@ -61,6 +64,9 @@ def load_network(
 ) -> LoadedNetwork:
     """The segmentor of a run's config, with the weights of one network of a checkpoint.
 
+    A full checkpoint of a run with `TargetStatistics` also has the statistics that the run scored
+    the network with; they are used.
+
     Args:
         config: The run's config.
         checkpoint: A full checkpoint of a run, or a deploy checkpoint.
@@ -72,12 +78,35 @@ def load_network(
         ValueError: The checkpoint has no such network, or another architecture.
     """
     tensors = read_state_dict(checkpoint)
-    held = None if is_full(tensors) else read_meta(checkpoint).get("network")
+    held = None if is_full(tensors) else read_entry(checkpoint, "meta").get("network")
     name = chosen_network(network, held, origin=checkpoint)
     state = network_state(tensors, name, origin=checkpoint)
     segmentor: nn.Module = MODELS.build(deploy_config(config).model)
     load_exactly(segmentor, state, origin=str(checkpoint))
+    statistics = read_entry(checkpoint, STATISTICS_KEY).get(name, {})
+    load_statistics(SegmentationNetwork(segmentor), statistics)
     return LoadedNetwork(segmentor.to(get_device()).eval(), name)
+
+
+def adapt_statistics(
+    network: LoadedNetwork, config: Config, *, images: int = 128, batch_size: int = 4
+) -> None:
+    """Give a network the batch normalisation of the target training images (AdaBN).
+
+    Args:
+        network: From `load_network`; changed in place.
+        config: Any run's config for the same network with target images; no label is read.
+        images: How many at most.
+        batch_size: How many a batch.
+
+    Raises:
+        ValueError: The config has no target images.
+    """
+    segmentor: Any = network.segmentor
+    images_at_inference = target_images(config)
+    batches = image_batches(images_at_inference, segmentor.data_preprocessor, images, batch_size)
+    whole = SegmentationNetwork(segmentor)
+    load_statistics(whole, estimate_statistics(whole, batches))
 
 
 def is_full(state: Mapping[str, Tensor]) -> bool:

@@ -91,18 +91,19 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in tensors.items()}
 
 
-def read_meta(path: str | Path) -> dict[str, Any]:
-    """What a checkpoint says about itself under `meta`; empty if it says nothing.
+def read_entry(path: str | Path, key: str) -> dict[str, Any]:
+    """What a checkpoint holds beside its weights under `key`; empty if it has no such entry.
 
     Args:
         path: A file that `read_state_dict` accepts.
+        key: Such as "meta", what the checkpoint says about itself.
 
     Raises:
         ValueError: The file holds more than tensors and plain values.
     """
     found = _load(Path(path).expanduser().resolve())
-    meta = found.get("meta") if isinstance(found, Mapping) else None
-    return dict(meta) if isinstance(meta, Mapping) else {}
+    entry = found.get(key) if isinstance(found, Mapping) else None
+    return dict(entry) if isinstance(entry, Mapping) else {}
 
 
 def _load(file: Path) -> Any:
