@@ -20,6 +20,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
     )
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="read a checkpoint that holds more than tensors, and run the code in it",
+    )
     parser.add_argument("--seed", type=int, help="replaces the config's seed")
     parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
@@ -45,6 +50,7 @@ def main() -> None:
         amp=arguments.amp,
         launcher=arguments.launcher,
         resume=arguments.resume,
+        trust_checkpoint=arguments.trust_checkpoint,
     )
     runner.train()
 

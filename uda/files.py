@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
+# No space on the device; over the user's quota (Windows has no quota error).
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -20,7 +24,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         content: Every byte of the file.
 
     Raises:
-        OSError: The folder cannot be written; the old file, if any, is unchanged.
+        OSError: The folder cannot be written or the disk is full (then it says how many bytes were
+            wanted and how many are free); the old file, if any, is unchanged.
 
     Example:
         >>> import tempfile
@@ -39,8 +44,23 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise OSError(_no_space(path, len(content))) from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _no_space(path: Path, size: int) -> str:
+    try:
+        free = f"{shutil.disk_usage(path.parent).free:,} bytes are free there"
+    except OSError:
+        free = "how many are free there cannot be told"
+    return (
+        f"The disk is full: {path} needs {size:,} bytes, {free} (or the quota is used up). "
+        "Nothing was changed; make room and start again."
+    )
 
 
 def remove_partial_files(folder: str | Path) -> int:

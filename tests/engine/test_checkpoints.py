@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.fileio import get_file_backend
 from torch import nn
 
-from uda.engine.checkpoints import DeployCheckpoint, FittingCheckpoint
+from uda.engine.checkpoint_files import newest_checkpoint
+from uda.engine.checkpoints import Checkpoint, DeployCheckpoint, FittingCheckpoint
 from uda.engine.deploy import write_deploy_checkpoints
 
 
@@ -25,6 +27,7 @@ def make_runner(work_dir: Path, **config: Any) -> Any:
         cfg=config,
         work_dir=str(work_dir),
         rank=0,
+        hooks=[],
         train_dataloader=SimpleNamespace(dataset=dataset),
     )
 
@@ -80,8 +83,71 @@ def test_fitting_checkpoint_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         FittingCheckpoint().after_load_checkpoint(runner, {"state_dict": other})
     runner.cfg.clear()
-    (tmp_path / "last_checkpoint").write_text("run/iter_6.pth")
+    runner.cfg["load_from"] = "run/iter_6.pth"
     single = {f"backbone.{i}": torch.zeros(1) for i in range(3)}
     message = r"^run/iter_6.pth .* not in the file; .*; and 2 more. It holds one network alone"
     with pytest.raises(ValueError, match=message):
         FittingCheckpoint().after_load_checkpoint(runner, {"state_dict": single})
+
+
+class Saver(SimpleNamespace):
+    """A Runner that writes a few bytes as its checkpoint, or has no room for them."""
+
+    full = False
+
+    def save_checkpoint(self, folder: str, name: str, **settings: Any) -> None:
+        """Write them by the backend that the hook names."""
+        if self.full:
+            raise OSError("The disk is full: ...")
+        backend = get_file_backend(backend_args=settings["backend_args"])
+        backend.put(str(settings["meta"]["iter"]).encode(), str(Path(folder) / name))
+
+
+def saving(folder: Path, hook: Checkpoint) -> Saver:
+    """A Runner before its first iteration, and the hook prepared for it."""
+    hub = SimpleNamespace(runtime_info={})
+    hub.update_info = hub.runtime_info.__setitem__
+    hook.out_dir = str(folder)
+    logger = SimpleNamespace(info=lambda *_: None)
+    return Saver(work_dir=str(folder), rank=0, hooks=[hook], message_hub=hub, iter=0, max_iters=99,
+                 epoch=0, logger=logger)  # fmt: skip
+
+
+def names(folder: Path) -> list[str]:
+    """What lies in a folder."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_checkpoint_values(tmp_path: Path) -> None:
+    """Every second of seven iterations, two kept with their digests, the newest named."""
+    hook = Checkpoint(interval=2, max_keep_ckpts=2)
+    runner = saving(tmp_path, hook)
+    (tmp_path / "iter_50.pth").write_bytes(b"of an older run")
+    for runner.iter in range(7):
+        hook.after_train_iter(runner, runner.iter)
+    kept = ["iter_4.pth", "iter_4.pth.sha256", "iter_50.pth", "iter_6.pth", "iter_6.pth.sha256"]
+    assert names(tmp_path) == [*kept, "last_checkpoint"]
+    assert newest_checkpoint(tmp_path) == tmp_path / "iter_6.pth"
+    assert runner.message_hub.runtime_info["keep_ckpt_ids"] == [4, 6]
+
+
+def test_checkpoint_on_a_full_disk(tmp_path: Path) -> None:
+    """With one to keep, the old one stays until the new one stands."""
+    hook = Checkpoint(interval=1, max_keep_ckpts=1)
+    runner = saving(tmp_path, hook)
+    hook.after_train_iter(runner, 0)
+    runner.iter, runner.full = 1, True
+    with pytest.raises(OSError, match="The disk is full"):
+        hook.after_train_iter(runner, 1)
+    assert newest_checkpoint(tmp_path) == tmp_path / "iter_1.pth"
+    runner.iter, runner.full = 2, False
+    hook.after_train_iter(runner, 2)
+    assert names(tmp_path) == ["iter_3.pth", "iter_3.pth.sha256", "last_checkpoint"]
+
+
+def test_checkpoint_errors() -> None:
+    """Numbers out of range."""
+    with pytest.raises(ValueError, match="interval has to be at least 1, not 0"):
+        Checkpoint(interval=0)
+    with pytest.raises(ValueError, match="max_keep_ckpts has to be at least 1, or -1 for all, not"):
+        Checkpoint(max_keep_ckpts=0)

@@ -8,17 +8,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from mmengine.runner import Runner
-from torch import Tensor
 
 from uda.engine.train import load_config
 
+from .comparing import assert_same_run, differences, load
 from .tiny_run import CLASSES, PROJECT, SIZE, make_runner, write_config
 
 
@@ -29,33 +28,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runner]:
     runner = make_runner(write_config(folder), folder / "run")
     runner.train()
     return folder, runner
-
-
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint."""
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-    return content
-
-
-def differences(first: Any, second: Any, place: str = "") -> list[str]:
-    """Where two nested structures of tensors and numbers differ in a bit."""
-    if isinstance(first, Tensor):
-        return [] if torch.equal(first, second) else [place]
-    if isinstance(first, dict):
-        if first.keys() != second.keys():
-            return [f"{place} {first.keys() ^ second.keys()}"]
-        return [d for k in first for d in differences(first[k], second[k], f"{place}.{k}")]
-    if isinstance(first, (list, tuple)):
-        pairs = enumerate(zip(first, second, strict=True))
-        return [d for i, (a, b) in pairs for d in differences(a, b, f"{place}[{i}]")]
-    return [] if first == second else [place]
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    """Networks, optimiser, schedule and random states of two checkpoints are equal."""
-    one, two = load(first), load(second)
-    for part in ("state_dict", "optimizer", "param_schedulers", "random_states"):
-        assert differences(one[part], two[part], part) == []
 
 
 def resume_from(folder: Path, run: str, config: Path, copy: str) -> Path:

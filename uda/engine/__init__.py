@@ -13,7 +13,9 @@ from uda.engine import (  # noqa: E402, F401
     hooks,
     model,
     optim,
+    preemption,
     random_state,
+    runner,
     schedule,
     target_statistics,
 )

@@ -5,16 +5,96 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mmengine.hooks import Hook
+from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import find_latest_checkpoint
 
+from uda.engine.checkpoint_files import BACKEND, LAST, WholeFiles
 from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.hooks import unwrapped
+from uda.engine.preemption import exit_if_stopping
+from uda.engine.random_state import saves_now
 from uda.engine.target_statistics import evaluation_statistics
+from uda.files import write_atomically
 from uda.models.state_dicts import first_differences
 
 _SHOWN = 3
+
+
+@HOOKS.register_module()
+class Checkpoint(CheckpointHook):
+    """Saves the whole run now and then, so that nothing is lost whenever it is killed.
+
+    A file appears complete or not at all, with its SHA-256 beside it. An older one is removed only
+    after the new one stands, so that a full disk leaves the last good one. When the run is told
+    to stop (`Preemption`) it saves as well, and exits.
+
+    Args:
+        interval: Iterations between two checkpoints; the last iteration is saved always.
+        max_keep_ckpts: How many to keep; -1 keeps all.
+        save_best: Name of a score such as "student/mIoU": its best checkpoint is kept as well,
+            without the optimiser.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self, *, interval: int = 2000, max_keep_ckpts: int = 2, save_best: str | None = None
+    ) -> None:
+        if interval < 1:
+            raise ValueError(f"Checkpoint: interval has to be at least 1, not {interval}.")
+        if max_keep_ckpts < 1 and max_keep_ckpts != -1:
+            raise ValueError(
+                f"Checkpoint: max_keep_ckpts has to be at least 1, or -1 for all, not "
+                f"{max_keep_ckpts}."
+            )
+        super().__init__(
+            interval=interval,
+            by_epoch=False,
+            max_keep_ckpts=max_keep_ckpts,
+            save_best=save_best,
+            rule=None if save_best is None else "greater",
+            backend_args=BACKEND,
+        )
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Save if it is time; exit if the run was told to stop."""
+        if saves_now(runner):
+            runner.logger.info(f"Saving checkpoint at {runner.iter + 1} iterations")
+            self._save_checkpoint(runner)
+        exit_if_stopping(runner)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        """Save, and only then remove what is one too many."""
+        hub = runner.message_hub
+        before = hub.runtime_info.get("keep_ckpt_ids", [])
+        saved = [s for s in before if s != step] + [step]
+        keep = saved if self.max_keep_ckpts < 0 else saved[-self.max_keep_ckpts :]
+        self.last_ckpt = str(self._file(step))
+        hub.update_info("keep_ckpt_ids", keep)
+        hub.update_info("last_ckpt", self.last_ckpt)
+        try:
+            runner.save_checkpoint(
+                self.out_dir,
+                self.filename_tmpl.format(step),
+                meta=meta,
+                by_epoch=False,
+                backend_args=self.backend_args,
+            )
+        except OSError:
+            hub.update_info("keep_ckpt_ids", before)
+            raise
+        if runner.rank != 0:
+            return
+        write_atomically(Path(runner.work_dir) / LAST, self.last_ckpt.encode())
+        for old in sorted(set(saved) - set(keep)):
+            if self._file(old).is_file():
+                WholeFiles().remove(self._file(old))
+
+    def _file(self, step: int) -> Path:
+        return Path(self.out_dir) / self.filename_tmpl.format(step)
 
 
 @HOOKS.register_module()
@@ -74,16 +154,11 @@ class FittingCheckpoint(Hook):
         shown = "; ".join(differences[:_SHOWN])
         if len(differences) > _SHOWN:
             shown += f"; and {len(differences) - _SHOWN} more"
+        origin = runner.cfg.get("load_from") or "The checkpoint"
         single = not any(name.startswith("method.") for name in state)
         raise ValueError(
-            f"{_origin(runner)} does not fit the networks of this run: {shown}. "
+            f"{origin} does not fit the networks of this run: {shown}. "
             + ("It holds one network alone, as deploy checkpoints do. " if single else "")
             + "--resume and load_from need a full checkpoint (iter_*.pth) of a run with the same "
             "network and method; use that run's config, or another work_dir to start afresh."
         )
-
-
-def _origin(runner: Any) -> str:
-    """The file being loaded, which mmengine does not tell its hooks."""
-    file = runner.cfg.get("load_from") or find_latest_checkpoint(runner.work_dir)
-    return str(file or "The checkpoint")

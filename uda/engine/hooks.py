@@ -41,6 +41,15 @@ class DeviceLogger(LoggerHook):
                 runner.message_hub.update_scalar(f"train/{name}", value)
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Add the sums of an interval that is not over, so that a resumed run logs the same."""
+        checkpoint["log_sums"] = unwrapped(runner).log.state_dict()
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on with the sums of a run that is resumed."""
+        if runner.cfg.get("resume"):
+            unwrapped(runner).log.load_state_dict(checkpoint.get("log_sums", {}))
+
 
 @HOOKS.register_module()
 class PictureLog(Hook):

@@ -20,7 +20,9 @@ class DeviceScalars:
         """Add one iteration's scalars, tensors without gradient."""
         for name, value in scalars.items():
             value = value.detach().double()
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            if name in self._sums:
+                value = value + self._sums[name].to(value.device)
+            self._sums[name] = value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def pop(self) -> dict[str, float]:
@@ -34,6 +36,15 @@ class DeviceScalars:
         self._sums.clear()
         self._counts.clear()
         return means
+
+    def state_dict(self) -> dict[str, tuple[Tensor, int]]:
+        """Sum and number of values of each scalar since the last `pop`."""
+        return {name: (value.cpu(), self._counts[name]) for name, value in self._sums.items()}
+
+    def load_state_dict(self, state: Mapping[str, tuple[Tensor, int]]) -> None:
+        """Go on with sums from `state_dict`; they move to the device of what is added next."""
+        self._sums = {name: value for name, (value, _) in state.items()}
+        self._counts = {name: count for name, (_, count) in state.items()}
 
 
 def check_finite(means: Mapping[str, float], iteration: int, interval: int) -> None:

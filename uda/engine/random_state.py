@@ -14,6 +14,8 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import set_random_seed
 
+from uda.engine.preemption import is_stopping
+
 
 @HOOKS.register_module()
 class RandomState(Hook):
@@ -122,8 +124,8 @@ def gather_states() -> list[dict[str, Any]]:
 
 
 def saves_now(runner: Any) -> bool:
-    """Whether a `CheckpointHook` saves after this iteration; its own rule."""
-    return any(
+    """Whether a checkpoint is saved after this iteration: by interval, at the end, or to stop."""
+    return is_stopping(runner) or any(
         hook.every_n_train_iters(runner, hook.interval, hook.save_begin)
         or (hook.save_last and hook.is_last_train_iter(runner))
         for hook in runner.hooks

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
 
 import uda.engine  # noqa: F401 - registers everything
+from uda.engine.checkpoint_files import newest_checkpoint
 from uda.engine.checkpoints import FittingCheckpoint
 from uda.engine.config import check_config, check_options
+from uda.engine.runner import AdaptationRunner
 from uda.models.segmentation_network import check_num_classes
 
 Precision = Literal["off", "bf16", "fp16"]
@@ -75,7 +76,8 @@ def build_runner(
     amp: Precision = "off",
     launcher: Launcher = "none",
     resume: bool = False,
-) -> Runner:
+    trust_checkpoint: bool = False,
+) -> AdaptationRunner:
     """The Runner for a config.
 
     Args:
@@ -84,14 +86,15 @@ def build_runner(
         seed: Replaces the config's seed.
         amp: Precision of forward passes.
         launcher: How several processes were started.
-        resume: Go on from the newest checkpoint in `work_dir`.
+        resume: Go on from the newest undamaged checkpoint in `work_dir`; without any, a new run
+            starts and a warning says so.
+        trust_checkpoint: Read checkpoints whole, code in them included.
 
     Raises:
-        ValueError: fp16 was asked for without a GPU.
+        ValueError: fp16 was asked for without a GPU, or all checkpoints are damaged.
     """
     config.work_dir = str(work_dir)
     config.launcher = launcher
-    config.resume = resume
     if seed is not None:
         config.randomness = {**config.get("randomness", {}), "seed": seed}
     set_precision(config, amp)
@@ -99,7 +102,14 @@ def build_runner(
         config.model_wrapper_cfg = {"type": "Replicated"}
         if not torch.cuda.is_available():
             start_gloo(launcher)
-    runner = Runner.from_cfg(config)
+    found = newest_checkpoint(work_dir) if resume else None
+    if found is not None:
+        config.load_from = str(found)
+    config.resume = found is not None
+    runner: AdaptationRunner = AdaptationRunner.from_cfg(config)
+    runner.trust_checkpoint = trust_checkpoint
+    if resume and found is None:
+        runner.logger.warning(f"There is no checkpoint in {work_dir} yet: a new run starts.")
     runner.register_hook(FittingCheckpoint())
     return runner
 

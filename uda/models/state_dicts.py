@@ -73,7 +73,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
             f"Weights not found: {file}. Put the file there, give another path in `weights`, "
             "or set `weights=None` to start from random values."
         )
-    found = _load(file)
+    found = read_file(file)
     for key in _CONTAINERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -101,19 +101,29 @@ def read_entry(path: str | Path, key: str) -> dict[str, Any]:
     Raises:
         ValueError: The file holds more than tensors and plain values.
     """
-    found = _load(Path(path).expanduser().resolve())
+    found = read_file(path)
     entry = found.get(key) if isinstance(found, Mapping) else None
     return dict(entry) if isinstance(entry, Mapping) else {}
 
 
-def _load(file: Path) -> Any:
+def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
+    """What a file of tensors and plain values holds; code in it is not executed.
+
+    Args:
+        path: A `.safetensors` file, or one that `torch.save` wrote.
+        map_location: Where tensors go, as in `torch.load`.
+
+    Raises:
+        ValueError: The file is damaged or holds more than tensors and plain values.
+    """
+    file = Path(path).expanduser().resolve()
     if file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(str(file))
     try:
         with torch.serialization.safe_globals(_harmless_globals()):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(
             f"Wanted a file of tensors, but {file} cannot be read as one "

@@ -6,11 +6,12 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="DeviceLogger", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2000, max_keep_ckpts=2),
+    checkpoint=dict(type="Checkpoint", interval=2000, max_keep_ckpts=2),
     sampler_seed=None,  # our sampler needs no new seed each epoch
 )
 custom_hooks = [
     dict(type="RandomState"),
+    dict(type="Preemption"),
     dict(type="PictureLog", interval=500),
     dict(type="DeployCheckpoint"),
 ]

@@ -1,0 +1,176 @@
+"""A stopped and resumed run equals one that was not stopped; every method joins by its name."""
+
+from __future__ import annotations
+
+import copy
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+
+from uda.engine.preemption import EXIT_CODE
+from uda.engine.train import Precision, build_runner, load_config
+
+from .comparing import assert_same_log, assert_same_run, logged
+from .tiny_run import PROJECT, model_config, write_config
+
+
+def _method(**changes: Any) -> dict[str, Any]:
+    return {**model_config()["method"], **changes}
+
+
+# What can be resumed. A new method or part with a state joins here.
+METHODS: dict[str, dict[str, Any]] = {
+    "source_only": {"type": "SourceOnly"},
+    "daformer": _method(),
+    "class_balanced": _method(
+        teacher={"type": "EMATeacher", "decay": 0.9, "mode": "eval", "buffers": "ema"},
+        selector={"type": "ClassBalancedThreshold", "momentum": 0.9, "ramp": 4},
+        mixer={"type": "CutMix"},
+        terms=[{"type": "EntropyMinimisation", "weight": 0.1}],
+        backward="joint",
+    ),
+}
+HOOKS = [
+    {"type": "RandomState"},
+    {"type": "Preemption"},
+    {"type": "DeployCheckpoint"},
+    {"type": "TargetStatistics"},
+]
+
+
+class StopAt(Hook):
+    """Sends this process a signal in the middle of an iteration."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Send it, once."""
+        if runner.iter + 1 == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def config_of(folder: Path, method: str, workers: int = 0) -> Config:
+    """Six iterations, a checkpoint and a validation every third, a log line every fourth."""
+    file = folder / "config.py"
+    if not file.exists():
+        write_config(folder, workers=workers)
+    config = load_config(file)
+    config.model.method = copy.deepcopy(METHODS[method])
+    config.custom_hooks = copy.deepcopy(HOOKS)
+    if method == "source_only":
+        config.train_dataloader.dataset.target = None
+        config.custom_hooks.pop()
+    config.default_hooks.logger.interval = 4
+    return config
+
+
+def run(config: Config, work_dir: Path, amp: Precision, hook: Hook | None = None) -> None:
+    """A run in this process, from whatever random state it is in."""
+    for generator in (random.seed, np.random.seed, torch.manual_seed):
+        generator(12345)
+    config = copy.deepcopy(config)
+    config.experiment_name = work_dir.as_posix().replace("/", "-")
+    runner = build_runner(config, work_dir=work_dir, amp=amp, resume=work_dir.is_dir())
+    if hook is not None:
+        runner.register_hook(hook)
+    runner.train()
+
+
+def check(folder: Path, method: str, *, amp: Precision = "off", workers: int = 0) -> None:
+    """Straight, killed after iteration 3, and stopped by a signal in iteration 5."""
+    config = config_of(folder, method, workers)
+    straight, killed, told = (folder / name for name in ("straight", "killed", "told"))
+    run(config, straight, amp)
+
+    killed.mkdir()
+    shutil.copy(straight / "iter_3.pth", killed)
+    run(config, killed, amp)
+    assert_same_run(straight / "iter_6.pth", killed / "iter_6.pth")
+    assert_same_log(straight, killed)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as stop:
+        run(config, told, amp, StopAt(5))
+    assert stop.value.code == EXIT_CODE == 75
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert [path.name for path in told.glob("iter_*.pth")] != []
+    assert (told / "iter_5.pth").is_file()
+    run(config, told, amp)
+    assert_same_run(straight / "iter_6.pth", told / "iter_6.pth")
+    assert_same_log(straight, told)
+    # Iterations 5 and 6 make one line, whose mean spans the stop.
+    assert logged(told).keys() == logged(straight).keys()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_resume(tmp_path: Path, method: str) -> None:
+    """In this process, in full precision."""
+    check(tmp_path, method)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_method_in_bfloat16_with_workers_resume(tmp_path: Path, method: str) -> None:
+    """In half precision, with two loader processes."""
+    check(tmp_path, method, amp="bf16", workers=2)
+
+
+def start(config: Path, work_dir: Path) -> subprocess.Popen[bytes]:
+    """`tools/train.py` in a process of its own."""
+    command = [sys.executable, "tools/train.py", str(config), "--work-dir", str(work_dir)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    return subprocess.Popen(
+        [*command, "--resume"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Kill a run and its loader processes after a while; False if it had ended by then."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    assert process.returncode == 0
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_chaos_resume(tmp_path: Path) -> None:
+    """Killed at 20 random moments, starting up, saving or validating, a run ends all the same.
+
+    Two loader processes; a checkpoint every 4 of 400 iterations.
+    """
+    write_config(tmp_path, iterations=400, val_interval=90, workers=2)
+    file = tmp_path / "config.py"
+    with file.open("a", encoding="utf-8") as config:
+        config.write("default_hooks['checkpoint'] = dict(interval=4, max_keep_ckpts=2)\n")
+    straight, chaos = tmp_path / "straight", tmp_path / "chaos"
+    assert start(file, straight).wait() == 0
+    moments = random.Random(0)
+    waits = [moments.uniform(1, 20) for _ in range(20)]
+    kills = [kill(start(file, chaos), seconds) for seconds in waits]
+    assert sum(kills) >= 10, "the run was too short to be killed"
+    assert start(file, chaos).wait() == 0
+    assert_same_run(straight / "iter_400.pth", chaos / "iter_400.pth")
+    assert_same_log(straight, chaos)
+    assert len(list(chaos.glob("iter_*.pth"))) <= 3
