@@ -19,9 +19,13 @@ model = dict(
     network=dict(decode_head=dict(num_classes=11)),
     method=dict(
         type="SelfTraining",
-        # The published decay of 0.999 averages over a thousand iterations, more than there are.
-        teacher=dict(type="EMATeacher", decay=0.99),
-        selector=dict(type="ConfidenceShare", threshold=0.9),
+        # The published decay of 0.999 averages over a thousand iterations, more than there are. The
+        # encoder is full of batch normalisation, and statistics of four crops make poor labels.
+        teacher=dict(type="EMATeacher", decay=0.99, mode="eval", buffers="ema"),
+        # Rare classes get pseudo-labels of their own share, the least sure half gets none.
+        selector=dict(
+            type="ClassBalancedThreshold", share=0.5, maximum=0.9, momentum=0.95, ramp=200
+        ),
         mixer=dict(type="ClassMix"),
         view=dict(type="ColorJitterBlur"),
         terms=[
@@ -33,4 +37,10 @@ model = dict(
         ],
     ),
 )
+custom_hooks = [
+    dict(type="RandomState"),
+    dict(type="PictureLog", interval=500),
+    dict(type="TargetStatistics"),
+    dict(type="DeployCheckpoint"),
+]
 default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))
