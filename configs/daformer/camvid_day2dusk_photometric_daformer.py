@@ -64,6 +64,7 @@ model = dict(
 )
 custom_hooks = [
     dict(type="RandomState"),
+    dict(type="Preemption"),
     dict(type="PictureLog", interval=500),
     dict(type="TargetStatistics"),
     dict(type="DeployCheckpoint"),
