@@ -62,11 +62,8 @@ model = dict(
         ],
     ),
 )
-custom_hooks = [
-    dict(type="RandomState"),
-    dict(type="Preemption"),
-    dict(type="PictureLog", interval=500),
-    dict(type="TargetStatistics"),
-    dict(type="DeployCheckpoint"),
-]
-default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))
+default_hooks = dict(
+    checkpoint=dict(interval=300, max_keep_ckpts=1),
+    # Scored and deployed with batch normalisation of whole target images.
+    statistics=dict(type="TargetStatistics"),
+)

@@ -107,10 +107,11 @@ def saving(folder: Path, hook: Checkpoint) -> Saver:
     """A Runner before its first iteration, and the hook prepared for it."""
     hub = SimpleNamespace(runtime_info={})
     hub.update_info = hub.runtime_info.__setitem__
-    hook.out_dir = str(folder)
     logger = SimpleNamespace(info=lambda *_: None)
-    return Saver(work_dir=str(folder), rank=0, hooks=[hook], message_hub=hub, iter=0, max_iters=99,
-                 epoch=0, logger=logger)  # fmt: skip
+    runner = Saver(work_dir=str(folder), rank=0, message_hub=hub, logger=logger)
+    runner.hooks, runner.iter, runner.max_iters, runner.epoch = [hook], 0, 99, 0
+    hook.before_train(runner)
+    return runner
 
 
 def names(folder: Path) -> list[str]:

@@ -57,6 +57,12 @@ class Checkpoint(CheckpointHook):
             backend_args=BACKEND,
         )
 
+    def before_train(self, runner: Any) -> None:
+        """Find the folder, and the best checkpoint of a run that is resumed."""
+        self.out_dir: str = runner.work_dir
+        self.file_backend = WholeFiles()
+        self.best_ckpt_path = runner.message_hub.runtime_info.get("best_ckpt")
+
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
@@ -91,7 +97,7 @@ class Checkpoint(CheckpointHook):
         write_atomically(Path(runner.work_dir) / LAST, self.last_ckpt.encode())
         for old in sorted(set(saved) - set(keep)):
             if self._file(old).is_file():
-                WholeFiles().remove(self._file(old))
+                self.file_backend.remove(self._file(old))
 
     def _file(self, step: int) -> Path:
         return Path(self.out_dir) / self.filename_tmpl.format(step)

@@ -79,8 +79,8 @@ PLACES: dict[str, tuple[Registry, ...]] = {
     "test_evaluator": (METRICS,),
     "optim_wrapper": (OPTIM_WRAPPERS, OPTIMIZERS),
     "param_scheduler": (PARAM_SCHEDULERS,),
-    "default_hooks": (HOOKS,),
-    "custom_hooks": (HOOKS, *_DATA),  # TargetStatistics can have a data set
+    "default_hooks": (HOOKS, *_DATA),  # TargetStatistics can have a data set
+    "custom_hooks": (HOOKS, *_DATA),
     "train_cfg": (LOOPS,),
     "val_cfg": (LOOPS,),
     "test_cfg": (LOOPS,),

@@ -1,7 +1,8 @@
-"""mmengine's Runner, with checkpoints that are read as data."""
+"""mmengine's Runner, with checkpoints that are read as data and a console one can read."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mmengine.registry import RUNNERS
@@ -9,6 +10,16 @@ from mmengine.runner import Runner
 
 from uda.engine.checkpoint_files import read_checkpoint
 from uda.engine.hooks import unwrapped
+
+# How messages begin that fill screens or mean nothing to whoever starts a run.
+_FILE_ONLY = (
+    "\n------------------------------------------------------------\nSystem environment:",
+    "Config:\n",
+    "Hooks will be executed in the following order:",
+    "Distributed training is not used, all SyncBatchNorm",
+    "Checkpoints will be saved to",
+    "Exp name: ",
+)
 
 
 @RUNNERS.register_module()
@@ -18,11 +29,26 @@ class AdaptationRunner(Runner):
     mmengine reads a file that holds more than tensors and plain values a second time, whole, and
     that executes what it says. Here such a file is refused, unless `trust_checkpoint` is set.
 
+    The console gets what happens. The whole config, the environment and the order of the hooks go
+    to the log file in the run's folder alone.
+
     Attributes:
         trust_checkpoint: Read checkpoints whole, code in them included.
     """
 
     trust_checkpoint: bool = False
+
+    def build_logger(
+        self, log_level: int | str = "INFO", log_file: str | None = None, **settings: Any
+    ) -> logging.Logger:
+        """The logger of mmengine, whose console leaves out what only the file is for."""
+        logger: logging.Logger = super().build_logger(log_level, log_file, **settings)
+        for handler in logger.handlers:
+            # A file's handler is a StreamHandler too.
+            if not isinstance(handler, logging.FileHandler):
+                handler.addFilter(is_for_the_console)
+        logger.info(f"The run's folder is {self.work_dir}; its log has the config as used.")
+        return logger
 
     def load_checkpoint(
         self,
@@ -57,3 +83,16 @@ class AdaptationRunner(Runner):
         self._has_loaded = True
         self.logger.info(f"Load checkpoint from {filename}")
         return checkpoint
+
+
+def is_for_the_console(record: logging.LogRecord) -> bool:
+    r"""Whether a message is for whoever watches, and not only for the log file.
+
+    >>> def record(text: str) -> logging.LogRecord:
+    ...     return logging.LogRecord("uda", logging.INFO, "", 0, text, None, None)
+    >>> is_for_the_console(record("Iter(train) [50/600]"))
+    True
+    >>> is_for_the_console(record("Config:\nclasses = ..."))
+    False
+    """
+    return record.levelno > logging.INFO or not record.getMessage().startswith(_FILE_ONLY)
