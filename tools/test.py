@@ -38,8 +38,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--test-time-augmentation", nargs="+", type=float, default=[], metavar="SCALE",
         help="mean over these scales of the image")  # fmt: skip
     add("--flip", action="store_true", help="and over its mirror image")
-    add("--target-statistics", action="store_true", help="estimate batch normalisation on the "
-        "config's target training images first (AdaBN); needs no label")  # fmt: skip
+    add("--target-statistics", nargs="?", const="", metavar="FOLDER", help="first estimate batch "
+        "normalisation on the images of a folder, or on the config's target training images "
+        "(AdaBN); needs no label")  # fmt: skip
     add("--workers", type=int, default=1)
     add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
@@ -68,8 +69,8 @@ def main(arguments: list[str] | None = None) -> None:
     labelled = not options.format_only
     sets = {name: evaluation_dataset(config, name, labelled=labelled) for name in options.on}
     network = load_network(config, options.checkpoint, options.network)
-    if options.target_statistics:
-        adapt_statistics(network, config)
+    if options.target_statistics is not None:
+        adapt_statistics(network, config, folder=options.target_statistics or None)
     if options.slide:
         slide(network.segmentor, tuple(options.slide), options.stride and tuple(options.stride))
     for name, dataset in sets.items():
@@ -135,8 +136,9 @@ def context(
     options: argparse.Namespace, network: str, name: str | None, images: int
 ) -> dict[str, Any]:
     """What a metrics file says about its origin."""
+    adapted = " + target statistics" if options.target_statistics is not None else ""
     return {
-        "experiment": Path(options.config).stem,
+        "experiment": Path(options.config).stem + adapted,
         "seed": options.seed,
         "dataset": name or "validation",
         "network": network,

@@ -110,6 +110,20 @@ def test_slide_and_augmentation(files: Checkpoints, tmp_path: Path) -> None:
     assert found["one"]["context"]["scales"] == [1.0]
 
 
+def test_target_statistics_of_a_folder(files: Checkpoints, tmp_path: Path) -> None:
+    """Scores change, and the table's row says why."""
+    images = files.config.parent / "data" / "target" / "images"
+    for name, options in (("plain", ()), ("adapted", ("--target-statistics", images))):
+        main(arguments(files, files.full, "--out", tmp_path / f"{name}.json", *options))
+    plain, adapted = (report(tmp_path / f"{name}.json") for name in ("plain", "adapted"))
+    assert plain["networks"] != adapted["networks"]
+    assert adapted["context"]["experiment"] == "config + target statistics"
+    assert adapted["context"]["target_statistics"] == str(images)
+    assert plain["context"]["target_statistics"] is None
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        main(arguments(files, files.full, "--target-statistics", tmp_path / "nowhere"))
+
+
 def test_classes_of_cityscapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """mIoU16 is printed, stands in the file, and goes into tables over seeds."""
     city = write_toycity(tmp_path / "city", num_source=1, num_target=1, num_val=2, workers=1)

@@ -89,21 +89,32 @@ def load_network(
 
 
 def adapt_statistics(
-    network: LoadedNetwork, config: Config, *, images: int = 128, batch_size: int = 4
+    network: LoadedNetwork,
+    config: Config,
+    *,
+    folder: str | Path | None = None,
+    images: int = 128,
+    batch_size: int = 4,
 ) -> None:
-    """Give a network the batch normalisation of the target training images (AdaBN).
+    """Give a network the batch normalisation of target images (AdaBN); no label is read.
 
     Args:
         network: From `load_network`; changed in place.
-        config: Any run's config for the same network with target images; no label is read.
+        config: The run's config.
+        folder: Any folder of images; None takes the target training images of the config.
         images: How many at most.
         batch_size: How many a batch.
 
     Raises:
-        ValueError: The config has no target images.
+        FileNotFoundError: There is no such folder.
+        ValueError: The config has no target images and no folder is given, or it has no image.
     """
     segmentor: Any = network.segmentor
-    images_at_inference = target_images(config)
+    dataset = None
+    if folder is not None:
+        names = [str(index) for index in range(segmentor.num_classes)]
+        dataset = {"type": "FolderDataset", "image_dir": str(folder), "classes": names}
+    images_at_inference = target_images(config, dataset)
     batches = image_batches(images_at_inference, segmentor.data_preprocessor, images, batch_size)
     whole = SegmentationNetwork(segmentor)
     load_statistics(whole, estimate_statistics(whole, batches))
