@@ -21,6 +21,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
     )
     parser.add_argument("--seed", type=int, help="replaces the config's seed")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same seed gives the same bits; slower on a GPU (docs/reproducibility.md)",
+    )
     parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     parser.add_argument(
@@ -34,6 +39,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Train."""
     arguments = parse_arguments()
+    from uda.engine.run_record import recorded
     from uda.engine.train import build_runner, load_config
 
     config = load_config(arguments.config, arguments.cfg_options)
@@ -45,8 +51,10 @@ def main() -> None:
         amp=arguments.amp,
         launcher=arguments.launcher,
         resume=arguments.resume,
+        deterministic=arguments.deterministic,
     )
-    runner.train()
+    with recorded(runner):
+        runner.train()
 
 
 if __name__ == "__main__":

@@ -173,6 +173,18 @@ def test_restarts(tmp_path: Path) -> None:
     assert compare_runs(tmp_path / "a", tmp_path / "b").differences == []
 
 
+def test_a_restart_between_two_lines(tmp_path: Path) -> None:
+    """The mean over a part of an interval is compared with nothing."""
+    for name in "ab":
+        write_run(tmp_path / name)
+    restart = session("2", from_iteration=3)
+    write_record(tmp_path / "b", continued(new_record(facts(), session()), facts(), restart))
+    write_log(tmp_path / "b", [training(4, 1.4), *LINES[3:]], "2")
+    for pair in ("ab", "ba"):
+        found = compare_runs(*(tmp_path / name for name in pair))
+        assert (found.differences, found.iterations) == ([], 2)
+
+
 def test_the_order_is_that_of_causes(tmp_path: Path) -> None:
     """Settings come first and the end last, whatever order they are found in."""
     found = compared(tmp_path, [training(2, 3.0)], git=None, hardware__threads=2, seed=1)

@@ -35,11 +35,10 @@ def test_first_line_values() -> None:
 def test_difference_table_values() -> None:
     """A row a difference, the kind once; iterations of both where they differ; no markup."""
     text = io.StringIO()
-    table = difference_table(Comparison([SETTING, LOSS, SCORE], 3, 2), first="x/a", second="x/b")
+    table = difference_table(Comparison([SETTING, LOSS, SCORE], 3, 2))
     Console(file=text, width=120, markup=False).print(table)
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    assert lines[:2] == ["A: x/a", "B: x/b"]
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    lines = [line for line in text.getvalue().splitlines() if "|" in line]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
     assert rows == [
         ["kind", "what", "iteration", "A", "B", "relative difference"],
         ["setting", "model.[a].decay", "", "0.99", "not there", ""],

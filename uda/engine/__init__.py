@@ -14,5 +14,6 @@ from uda.engine import (  # noqa: E402, F401
     model,
     optim,
     random_state,
+    run_record,
     schedule,
 )

@@ -15,6 +15,8 @@ from mmengine.runner import Runner
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.checkpoints import FittingCheckpoint
 from uda.engine.config import check_config, check_options
+from uda.engine.determinism import choose_determinism
+from uda.engine.run_record import RunRecord
 from uda.models.segmentation_network import check_num_classes
 
 Precision = Literal["off", "bf16", "fp16"]
@@ -75,6 +77,7 @@ def build_runner(
     amp: Precision = "off",
     launcher: Launcher = "none",
     resume: bool = False,
+    deterministic: bool = False,
 ) -> Runner:
     """The Runner for a config.
 
@@ -85,15 +88,18 @@ def build_runner(
         amp: Precision of forward passes.
         launcher: How several processes were started.
         resume: Go on from the newest checkpoint in `work_dir`.
+        deterministic: Take only operations that give the same bits each time, and refuse others.
 
     Raises:
-        ValueError: fp16 was asked for without a GPU.
+        ValueError: fp16 was asked for without a GPU, or the environment contradicts
+            `deterministic`.
     """
     config.work_dir = str(work_dir)
     config.launcher = launcher
     config.resume = resume
     if seed is not None:
         config.randomness = {**config.get("randomness", {}), "seed": seed}
+    choose_determinism(config, deterministic)
     set_precision(config, amp)
     if launcher != "none":
         config.model_wrapper_cfg = {"type": "Replicated"}
@@ -101,6 +107,7 @@ def build_runner(
             start_gloo(launcher)
     runner = Runner.from_cfg(config)
     runner.register_hook(FittingCheckpoint())
+    runner.register_hook(RunRecord())
     return runner
 
 

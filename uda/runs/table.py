@@ -30,17 +30,11 @@ def first_line(comparison: Comparison) -> str:
     return f"{sentence}{relative}."
 
 
-def difference_table(comparison: Comparison, *, first: str, second: str) -> Table:
-    """All differences, a section a kind, in the order of `Comparison`.
-
-    Args:
-        comparison: From `compare_runs`.
-        first: What to call the first run.
-        second: What to call the second run.
-    """
-    table = Table(box=box.ASCII2, title=f"A: {first}\nB: {second}", title_justify="left")
+def difference_table(comparison: Comparison) -> Table:
+    """All differences, a section a kind, in the order of `Comparison`."""
+    table = Table(box=box.ASCII2)
     for name in ("kind", "what", "iteration", "A", "B"):
-        table.add_column(name, overflow="fold", no_wrap=False)
+        table.add_column(name, overflow="fold")
     table.add_column("relative difference", justify="right")
     kind = None
     for difference in comparison.differences:
