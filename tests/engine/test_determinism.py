@@ -152,9 +152,10 @@ def operations_of_a_step(model: dict[str, Any]) -> set[str]:
     return operations.names
 
 
-def every_part(selector: str) -> dict[str, Any]:
+def every_part(selector: str, head: str = "LightHead") -> dict[str, Any]:
     """A model with all terms and a view that always acts."""
     model = model_config()
+    model["network"]["decode_head"]["type"] = head
     method = model["method"]
     method["selector"] = {"type": selector}
     method["view"] = {"type": "ColorJitterBlur", "jitter_probability": 1.0, "blur_probability": 1.0}
@@ -174,6 +175,7 @@ MODELS_TO_STEP = {
     "confidence share": lambda: every_part("ConfidenceShare"),
     "confidence threshold": lambda: every_part("ConfidenceThreshold"),
     "class-balanced": lambda: every_part("ClassBalancedThreshold"),
+    "DAFormer's head": lambda: every_part("ConfidenceShare", head="DAFormerHead"),
     "toycity": lambda: published("daformer/toycity_daformer.py"),
     "deeplabv2": lambda: published("daformer/gta2cityscapes_daformer_deeplabv2_r101.py"),
 }

@@ -94,10 +94,12 @@ def test_completed_run_values(folder: Path) -> None:
     assert str(folder / "run") not in (folder / "run" / "run.json").read_text()
 
 
-def test_resumed_run_equals_a_straight_one(folder: Path) -> None:
+def test_resumed_run_equals_a_straight_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Failed at iteration 5, resumed from the checkpoint of 3: in the end nothing differs."""
     work_dir = folder / "resumed"
-    error = ValueError(f"No file {Path.home() / 'x'} here.")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(folder / "home"))
+    error = ValueError(f"No file {folder / 'home' / 'x'} here.")
     with pytest.raises(ValueError, match="No file"):
         train(work_dir, at=4, action=fail(error))
     (failed,) = read_record(work_dir)["sessions"]

@@ -62,6 +62,15 @@ def test_git_state_values(checkout: Path) -> None:
 
 
 @needs_git
+def test_git_state_inside_a_hook(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git started the run for another repository, this one is asked all the same."""
+    wanted = git_state(checkout)
+    monkeypatch.setenv("GIT_DIR", str(checkout.with_name("other") / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(checkout.with_name("other") / "index"))
+    assert git_state(checkout) == wanted
+
+
+@needs_git
 def test_git_state_of_a_worktree(checkout: Path) -> None:
     """A second worktree of the checkout, where `.git` is a file."""
     git(checkout, "worktree", "add", "-q", "../second")

@@ -10,22 +10,16 @@ from uda.runs.values import ABSENT, digest, plain, unequal
 
 
 def test_plain_values() -> None:
-    """What a config may hold: tuples, sets, numbers as keys, classes, paths."""
-    given = {
-        "a": (1, 2.5),
-        "b": {7: None},
-        "c": {"y", "x"},
-        "d": nn.ReLU,
-        "e": Path("x/y"),
-        "f": b"",
-    }
-    assert plain(given) == {
+    """What a config may hold: tuples, sets, numbers as keys, classes, paths, what is no number."""
+    given = {"a": (1, 2.5), "b": {7: None}, "c": {"y", "x"}, "d": nn.ReLU, "e": Path("x/y")}
+    assert plain({**given, "f": b"", "g": [float("inf"), float("nan"), True]}) == {
         "a": [1, 2.5],
         "b": {"7": None},
         "c": ["x", "y"],
         "d": "torch.nn.modules.activation.ReLU",
         "e": "x/y",
         "f": [],
+        "g": ["inf", "nan", True],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,6 +192,6 @@ def _ending(error: BaseException) -> tuple[str, str]:
     if isinstance(error, SystemExit):
         return STOPPED, f"SystemExit({error.code})"
     told = f"{type(error).__name__}: {one_sentence(error)}"
-    home = Path.home()
     # Errors name full paths; a record is passed on.
-    return FAILED, told if home == Path(home.anchor) else told.replace(str(home), "~")
+    home = os.path.expanduser("~")
+    return FAILED, told.replace(home, "~") if len(Path(home).parts) > 1 else told

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 20
+_OTHERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
 
 
 def git_state(project: str | Path) -> dict[str, Any] | None:
@@ -42,10 +43,13 @@ def git_state(project: str | Path) -> dict[str, Any] | None:
 
 
 def _git(root: Path, *arguments: str) -> bytes:
+    # Another repository may be named where a hook of git started the run.
+    environment = {name: value for name, value in os.environ.items() if name not in _OTHERS}
     # Without optional locks: runs that start side by side do not wait for each other.
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
     return subprocess.run(
         ["git", "-C", str(root), *arguments],
-        env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,13 @@ _SCALARS = (str, int, float, bool, type(None))
 def plain(value: Any) -> Any:
     """The value as JSON holds it: tuples as lists, keys as text, classes by their full name.
 
+    Infinity and NaN become text, since JSON has no such numbers.
+
     >>> plain({"scale": (2, 1), "label_map": {7: 0}, "type": dict})
     {'scale': [2, 1], 'label_map': {'7': 0}, 'type': 'builtins.dict'}
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
     if isinstance(value, _SCALARS):
         return value
     if isinstance(value, Mapping):
