@@ -34,11 +34,12 @@ RULES = {
     "data": Rule(),
     "models": Rule(),
     "evaluation": Rule(),
+    "runs": Rule(),
     "selftraining": Rule(frozenset({"losses"}), TORCH_AND_VISION),
     "registry": Rule(PARTS | {"selftraining"}),
     "methods": Rule(frozenset({"selftraining", "losses", "registry"})),
     "tta": Rule(frozenset({"losses", "selftraining"}), TORCH_AND_VISION),
-    "engine": Rule(PARTS | {"selftraining", "registry", "methods", "tta"}),
+    "engine": Rule(PARTS | {"runs", "selftraining", "registry", "methods", "tta"}),
 }
 # Single modules that belong to no room and that all rooms may use: these, and `uda/_*.py`.
 # They import no room, and at import time nothing but torch and the standard library.
@@ -287,7 +288,16 @@ def test_losses_import_torch_alone() -> None:
     assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
 
 
-@pytest.mark.parametrize("room", ["data", "models", "evaluation"])
+def test_runs_import_no_framework() -> None:
+    """Two runs are compared without waiting for torch."""
+    result = run_python(
+        "import sys, uda.runs, uda.runs.table; "
+        "print(*{'torch', 'mmengine', 'numpy'} & {*sys.modules})"
+    )
+    assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
+
+
+@pytest.mark.parametrize("room", ["data", "models", "evaluation", "runs"])
 def test_imports_print_nothing(room: str) -> None:
     """Importing a room writes to neither stream."""
     result = run_python(f"import uda.{room}")

@@ -26,6 +26,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="read a checkpoint that holds more than tensors, and run the code in it",
     )
     parser.add_argument("--seed", type=int, help="replaces the config's seed")
+    parser.add_argument(
+        "--deterministic",
+        action="store_true",
+        help="the same seed gives the same bits; slower on a GPU (docs/reproducibility.md)",
+    )
     parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     parser.add_argument(
@@ -39,6 +44,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Train."""
     arguments = parse_arguments()
+    from uda.engine.run_record import recorded
     from uda.engine.train import build_runner, load_config
 
     config = load_config(arguments.config, arguments.cfg_options)
@@ -51,8 +57,10 @@ def main() -> None:
         launcher=arguments.launcher,
         resume=arguments.resume,
         trust_checkpoint=arguments.trust_checkpoint,
+        deterministic=arguments.deterministic,
     )
-    runner.train()
+    with recorded(runner):
+        runner.train()
 
 
 if __name__ == "__main__":

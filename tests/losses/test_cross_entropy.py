@@ -65,6 +65,31 @@ def test_weighted_cross_entropy_mmseg_parity() -> None:
     torch.testing.assert_close(weighted_cross_entropy(logits, label, weight), wanted)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_deterministic_cross_entropy_parity(dtype: torch.dtype) -> None:
+    """Where torch is to be deterministic: value and gradient of torch's own loss, to the bit."""
+    logits, label, weight = sample()
+    label[1, 1, 1] = 3
+
+    def loss_and_gradient() -> tuple[Tensor, Tensor]:
+        leaf = logits.to(dtype).requires_grad_()
+        loss = weighted_cross_entropy(leaf, label, weight.to(dtype))
+        loss.backward()
+        assert leaf.grad is not None
+        return loss.detach(), leaf.grad
+
+    wanted = loss_and_gradient()
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = loss_and_gradient()
+        nothing = weighted_cross_entropy(logits, torch.full_like(label, 255), average="valid")
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+    assert nothing.item() == 0
+
+
 @pytest.mark.parametrize("average", ["all", "valid"])
 def test_weighted_cross_entropy_grad(average: str) -> None:
     """The gradient is that of finite differences, ignored pixels and weights included."""

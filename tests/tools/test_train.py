@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from uda.data.toycity import write_toycity
+from uda.runs import read_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +57,8 @@ def test_published_gta_config_trains_on_its_folder_layout(toycity: Path, tmp_pat
     config = "configs/daformer/gta2cityscapes_daformer_mitb5.py"
     work = tmp_path / "run"
     done = run(
-        "tools/train.py", config, "--work-dir", str(work), "--cfg-options", *data_options(toycity)
+        *("tools/train.py", config, "--deterministic", "--work-dir", str(work)),
+        *("--cfg-options", *data_options(toycity)),
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "source/feature_distance" in done.stdout + done.stderr
@@ -66,6 +68,11 @@ def test_published_gta_config_trains_on_its_folder_layout(toycity: Path, tmp_pat
         "teacher.pth",
         "config.py",
     }
+    record = read_record(work)
+    assert record["sessions"][0]["command"][:2] == ["tools/train.py", config]
+    assert record["sessions"][0]["outcome"] == "completed"
+    assert record["data"]["source"]["statistics"]["sha256"]
+    assert record["determinism"]["algorithms"]
 
 
 def test_unknown_option_is_one_sentence(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def dataset_statistics(dataset: Any, path: str | Path | None = None) -> ClassSta
     """
     labels = _label_paths(dataset)
     root = _label_root(dataset, labels)
-    found, refusals = _find(dataset, labels, root, _places(root, path))
+    found, refusals = _find(dataset, labels, root, statistics_places(root, path))
     for refusal in refusals:
         print_log(refusal, "current", logging.WARNING)
     if found is not None:
@@ -61,7 +61,7 @@ def known_statistics(dataset: Any) -> ClassStatistics | None:
     try:
         labels = _label_paths(dataset)
         root = _label_root(dataset, labels)
-        return _find(dataset, labels, root, _places(root, None))[0]
+        return _find(dataset, labels, root, statistics_places(root, None))[0]
     except (OSError, ValueError):
         return None  # A label is wrong, which loading it will say.
 
@@ -75,8 +75,13 @@ def _label_root(dataset: Any, labels: list[Path]) -> Path:
     return Path(label_dir) if label_dir else Path(os.path.commonpath([p.parent for p in labels]))
 
 
-def _places(root: Path, path: str | Path | None) -> list[Path]:
-    """Where statistics may lie, the first that fits counts."""
+def statistics_places(root: Path, path: str | Path | None) -> list[Path]:
+    """Where the statistics of a label folder may lie; the first that fits counts.
+
+    Args:
+        root: Label folder.
+        path: The file asked for; None looks in the label folder and those above it.
+    """
     if path is not None:
         return list(dict.fromkeys((Path(path), Path(path).with_name(FILE_NAME))))
     folders = [root, *root.parents][: 1 + FOLDERS_ABOVE]

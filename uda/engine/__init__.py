@@ -15,6 +15,7 @@ from uda.engine import (  # noqa: E402, F401
     optim,
     preemption,
     random_state,
+    run_record,
     runner,
     schedule,
     target_statistics,

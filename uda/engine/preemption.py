@@ -14,6 +14,8 @@ from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 
+from uda.engine.run_record import mark_stopped
+
 # "Temporary failure, try again" of sysexits.h: start the same command again with --resume.
 EXIT_CODE = 75
 
@@ -47,12 +49,12 @@ class Preemption(Hook):
         self.signals = [signal.Signals[name] for name in signals]
         self.interval = interval
         self.stopping = False
-        self._received: str | None = None
+        self.received: str | None = None
         self._former: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Any) -> None:
         """Listen to the signals."""
-        self.stopping, self._received = False, None
+        self.stopping, self.received = False, None
         self._former = {number: signal.signal(number, self._receive) for number in self.signals}
 
     def after_train_iter(
@@ -60,16 +62,16 @@ class Preemption(Hook):
     ) -> None:
         """Decide whether this iteration is the last one."""
         if get_world_size() == 1:
-            self.stopping = self._received is not None
+            self.stopping = self.received is not None
         elif (runner.iter + 1) % self.interval == 0:
-            asked = torch.tensor(int(self._received is not None))
+            asked = torch.tensor(int(self.received is not None))
             if torch.distributed.get_backend() == "nccl":
                 asked = asked.cuda()
             all_reduce(asked, op="max")
             self.stopping = bool(asked)
         if self.stopping:
             print_log(
-                f"Told to stop ({self._received or 'another process was'}): saving after iteration "
+                f"Told to stop ({self.received or 'another process was'}): saving after iteration "
                 f"{runner.iter + 1} and exiting with code {EXIT_CODE}; go on with --resume.",
                 logger="current",
                 level=logging.WARNING,
@@ -86,7 +88,7 @@ class Preemption(Hook):
         self._former = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self._received = signal.Signals(number).name
+        self.received = signal.Signals(number).name
 
 
 def exit_if_stopping(runner: Any) -> None:
@@ -99,6 +101,7 @@ def exit_if_stopping(runner: Any) -> None:
         for hook in runner.hooks:
             if isinstance(hook, Preemption):
                 hook.release()
+                mark_stopped(runner, hook.received or "another process was told to stop")
         raise SystemExit(EXIT_CODE)
 
 

@@ -15,6 +15,8 @@ import uda.engine  # noqa: F401 - registers everything
 from uda.engine.checkpoint_files import newest_checkpoint
 from uda.engine.checkpoints import FittingCheckpoint
 from uda.engine.config import check_config, check_options
+from uda.engine.determinism import choose_determinism
+from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
 from uda.models.segmentation_network import check_num_classes
 
@@ -77,6 +79,7 @@ def build_runner(
     launcher: Launcher = "none",
     resume: bool = False,
     trust_checkpoint: bool = False,
+    deterministic: bool = False,
 ) -> AdaptationRunner:
     """The Runner for a config.
 
@@ -89,14 +92,17 @@ def build_runner(
         resume: Go on from the newest undamaged checkpoint in `work_dir`; without any, a new run
             starts and a warning says so.
         trust_checkpoint: Read checkpoints whole, code in them included.
+        deterministic: Take only operations that give the same bits each time, and refuse others.
 
     Raises:
-        ValueError: fp16 was asked for without a GPU, or all checkpoints are damaged.
+        ValueError: fp16 was asked for without a GPU, all checkpoints are damaged, or the
+            environment contradicts `deterministic`.
     """
     config.work_dir = str(work_dir)
     config.launcher = launcher
     if seed is not None:
         config.randomness = {**config.get("randomness", {}), "seed": seed}
+    choose_determinism(config, deterministic)
     set_precision(config, amp)
     if launcher != "none":
         config.model_wrapper_cfg = {"type": "Replicated"}
@@ -111,6 +117,7 @@ def build_runner(
     if resume and found is None:
         runner.logger.warning(f"There is no checkpoint in {work_dir} yet: a new run starts.")
     runner.register_hook(FittingCheckpoint())
+    runner.register_hook(RunRecord())
     return runner
 
 

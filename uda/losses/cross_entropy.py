@@ -47,7 +47,7 @@ def weighted_cross_entropy(
     0.6931
     """
     _check_shapes(logits, label, weight)
-    loss = F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
+    loss = _pixel_losses(logits, label, ignore_index)
     if weight is not None:
         loss = loss * weight
     if average == "all":
@@ -56,6 +56,17 @@ def weighted_cross_entropy(
         # At least 1: a batch without a label gives 0, not NaN.
         return loss.sum() / (label != ignore_index).sum().clamp(min=1)
     raise ValueError(f'average has to be "all" or "valid", not {average!r}.')
+
+
+def _pixel_losses(logits: Tensor, label: Tensor, ignore_index: int) -> Tensor:
+    if not torch.are_deterministic_algorithms_enabled():
+        return F.cross_entropy(logits, label, ignore_index=ignore_index, reduction="none")
+    # torch refuses its own loss on maps then, on CUDA. Here each sum has one term that is not 0,
+    # so that value and gradient are the same to the bit; it takes the memory of a second map.
+    class_ids = torch.arange(logits.shape[1], device=logits.device)
+    class_ids = class_ids.view(1, -1, *[1] * (label.ndim - 1))
+    labelled = (label != ignore_index).unsqueeze(1) & (label.unsqueeze(1) == class_ids)
+    return torch.where(labelled, -logits.log_softmax(1), 0.0).sum(1)
 
 
 def pixel_accuracy(logits: Tensor, label: Tensor) -> Tensor:
