@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 from pathlib import Path
 
@@ -13,14 +15,16 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
     The bytes go to a hidden neighbour (same folder, so that the rename stays on one file system),
     are flushed to the disk, and take the final name in one step. The process number in the hidden
-    name keeps two processes that write the same file from mixing their bytes.
+    name keeps two processes that write the same file from mixing their bytes; a digest stands for
+    the name itself, so that the longest name a file may have is no trouble.
 
     Args:
         path: File to write; its folder is made when it is missing.
         content: Every byte of the file.
 
     Raises:
-        OSError: The folder cannot be written; the old file, if any, is unchanged.
+        OSError: The disk is full or the folder cannot be written; the message names the file. The
+            old file, if any, is unchanged.
 
     Example:
         >>> import tempfile
@@ -31,16 +35,20 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         (b'whole', 1)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    partial = path.with_name(f".{digest}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise _with_name(error, path) from error
 
 
 def remove_partial_files(folder: str | Path) -> int:
@@ -66,3 +74,14 @@ def remove_partial_files(folder: str | Path) -> int:
     for name in names:
         (folder / name).unlink(missing_ok=True)
     return len(names)
+
+
+def _with_name(error: OSError, path: Path) -> OSError:
+    """The same kind of error in one sentence: a full disk, for one, does not say for which file."""
+    reason = (error.strerror or str(error)).lower()
+    advice = ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        advice = "; make room, then start the same command again: what was written is kept"
+    told = type(error)(f"cannot write {path.absolute()}: {reason}{advice}")
+    told.errno = error.errno
+    return told

@@ -154,5 +154,4 @@ def _keep(statistics: ClassStatistics, place: Path, *, may_move: bool) -> None:
     try:
         statistics.save(place)
     except OSError as error:
-        reason = f"they cannot be written to {place.absolute()} ({error})"
-        print_log(f"class statistics stay in memory: {reason}", "current", logging.WARNING)
+        print_log(f"class statistics stay in memory: {error}", "current", logging.WARNING)
