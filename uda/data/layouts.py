@@ -164,11 +164,12 @@ def _find_suffixed(
 
 def _raw_or_final(folder: Path, label_suffix: str, final_suffix: str) -> dict[str, str]:
     """Path without suffix, and the suffix to read: raw ids, or train ids where only these exist."""
+    names = files_below(folder).names
     endings: dict[str, str] = {}
     for suffix in (final_suffix, label_suffix):
-        for path in folder.rglob(f"*{suffix}"):
-            if not path.name.startswith("."):
-                endings[path.relative_to(folder).as_posix()[: -len(suffix)]] = suffix
+        for name in names:
+            if name.endswith(suffix):
+                endings[name[: -len(suffix)]] = suffix
     return dict(sorted(endings.items()))
 
 
@@ -190,8 +191,8 @@ def _find_camvid_colour(root: Path) -> list[LabelFile]:
 def _find_carla(root: Path) -> list[LabelFile]:
     """Label files ``NAME_seg.png`` beside ``NAME_rgb.png``, anywhere below the root."""
     found = []
-    for path in sorted(_required(root, ".").rglob("*_seg.png")):
-        label = path.relative_to(root)
+    names = files_below(_required(root, ".")).names
+    for label in sorted(Path(name) for name in names if name.endswith("_seg.png")):
         stem = label.name[: -len("_seg.png")]
         image, converted = (label.with_name(stem + end) for end in ("_rgb.png", TRAIN_ID_SUFFIX))
         found.append(LabelFile(label, converted, image))
