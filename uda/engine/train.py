@@ -14,7 +14,9 @@ from mmengine.runner import Runner
 
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.checkpoints import FittingCheckpoint
-from uda.engine.config import check_config, check_options
+from uda.engine.config import check_complete, check_config, check_options, check_structure
+from uda.engine.config_file import merge_options, read_config
+from uda.engine.config_values import HIGHEST_SEED
 from uda.models.segmentation_network import check_num_classes
 
 Precision = Literal["off", "bf16", "fp16"]
@@ -26,18 +28,18 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A key is unknown; the nearest known one is proposed.
+        ValueError: The file cannot be read, a key is unknown (the nearest known one is proposed),
+            or a value is of the wrong type or out of range.
     """
-    file = Path(path).absolute()
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no config {file}.")
-    config = Config.fromfile(str(file))
-    # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
-    init_default_scope(config.get("default_scope", "mmseg"))
+    config = read_config(path)
     if options:
         check_options(options)
-        config.merge_from_dict(dict(options))
+        merge_options(config, options)
+    check_structure(config)
+    # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
+    init_default_scope(config.get("default_scope", "mmseg"))
     check_config(config)
+    check_complete(config)
     check_classes(config)
     return config
 
@@ -50,7 +52,7 @@ def check_classes(config: Config) -> None:
     """
     if config.get("train_dataloader") is None:
         return
-    source = config.train_dataloader.dataset.get("source", {})
+    source = config.train_dataloader.dataset.get("source") or {}
     classes = source.get("classes")
     if classes is None:
         return
@@ -87,8 +89,13 @@ def build_runner(
         resume: Go on from the newest checkpoint in `work_dir`.
 
     Raises:
-        ValueError: fp16 was asked for without a GPU.
+        ValueError: The config has nothing to train on, the seed is out of range, or fp16 was asked
+            for without a GPU.
     """
+    if config.get("train_dataloader") is None:
+        raise ValueError(f"{config.filename} has no train_dataloader: nothing to train on.")
+    if seed is not None and not 0 <= seed <= HIGHEST_SEED:
+        raise ValueError(f"the seed has to be a whole number from 0 to {HIGHEST_SEED}, not {seed}.")
     config.work_dir = str(work_dir)
     config.launcher = launcher
     config.resume = resume
