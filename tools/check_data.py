@@ -71,10 +71,9 @@ def check(options: argparse.Namespace) -> int:
     from uda.engine.train import load_config
 
     config = load_config(options.config, options.cfg_options)
+    sets = sets_of(config)
     sampling = build_sampling(config.train_dataloader.dataset.get("sampling"))
-    report = check_sets(
-        sets_of(config), sampling=sampling, workers=options.workers, limit=options.limit
-    )
+    report = check_sets(sets, sampling=sampling, workers=options.workers, limit=options.limit)
     print_report(report, Console())
     if options.out is not None:
         report.save(options.out)

@@ -11,7 +11,7 @@ from mmengine.runner import find_latest_checkpoint
 
 from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.hooks import unwrapped
-from uda.models.state_dicts import first_differences
+from uda.models.state_dicts import class_counts, first_differences
 
 _SHOWN = 3
 
@@ -64,12 +64,14 @@ class FittingCheckpoint(Hook):
         """
         state = checkpoint.get("state_dict", checkpoint)
         state = {name.removeprefix("module."): value for name, value in state.items()}
-        differences = first_differences(unwrapped(runner).state_dict(), state)
+        own = unwrapped(runner).state_dict()
+        differences = first_differences(own, state)
         if not differences:
             return
         shown = "; ".join(differences[:_SHOWN])
         if len(differences) > _SHOWN:
             shown += f"; and {len(differences) - _SHOWN} more"
+        shown += class_counts(own, state)
         single = not any(name.startswith("method.") for name in state)
         raise ValueError(
             f"{_origin(runner)} does not fit the networks of this run: {shown}. "

@@ -9,6 +9,10 @@ from uda.engine.schedule import WarmUpPolyLR
 
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
+_NEEDS = {
+    "train": "the source needs labels",
+    "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
+}
 
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
@@ -64,18 +68,25 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _pipelines(config: Mapping[str, Any]) -> Iterator[str]:
-    """Items of training without label or tensor would fail in the first batch."""
+    """Items without label or tensor would fail in the first batch, or the first validation."""
     for name, dataset in _training_sets(config):
-        if dataset.get("type") not in _OWN_DATASETS:
-            continue
         place = f"train_dataloader.dataset.{name}"
-        names = [_type_name(step) for step in dataset.get("pipeline") or ()]
-        if name == "source" and dataset.get("label_dir") is None:
-            yield f"{place} has no label_dir: the source needs labels."
-        elif name == "source" and not any(n in _LABEL_LOADERS for n in names):
-            yield f"{place}.pipeline reads no label: put dict(type='LoadLabel') after LoadImage."
-        if not names or not names[-1].startswith("Pack"):
-            yield f"{place}.pipeline has to end with dict(type='PackSegInputs')."
+        yield from _steps(place, dataset, labelled=name == "source")
+    validation = config.get("val_dataloader")
+    if validation and config.get("val_evaluator"):
+        yield from _steps("val_dataloader.dataset", validation.get("dataset") or {}, labelled=True)
+
+
+def _steps(place: str, dataset: Mapping[str, Any], *, labelled: bool) -> Iterator[str]:
+    if dataset.get("type") not in _OWN_DATASETS:
+        return
+    names = [_type_name(step) for step in dataset.get("pipeline") or ()]
+    if labelled and dataset.get("label_dir") is None:
+        yield f"{place} has no label_dir: {_NEEDS[place.partition('_')[0]]}."
+    elif labelled and not any(name in _LABEL_LOADERS for name in names):
+        yield f"{place}.pipeline reads no label: put dict(type='LoadLabel') after LoadImage."
+    if not names or not names[-1].startswith("Pack"):
+        yield f"{place}.pipeline has to end with dict(type='PackSegInputs')."
 
 
 def _crops(config: Mapping[str, Any]) -> Iterator[str]:

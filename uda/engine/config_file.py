@@ -9,6 +9,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+_LONGEST = 120  # characters of what mmengine says, which may hold half a config
+
 
 def read_config(path: str | Path) -> Config:
     """The config of a file, as mmengine reads it.
@@ -47,6 +49,7 @@ def merge_options(config: Config, options: Mapping[str, Any]) -> None:
             config.merge_from_dict({option: value})
         except Exception as error:  # mmengine raises several kinds
             told = str(error.args[0] if error.args else error).splitlines()[0]
+            told = told if len(told) <= _LONGEST else f"{told[:_LONGEST]}..."
             raise ValueError(
                 f"{config.filename}: the option {option}={value!r} does not fit there: {told}"
             ) from error

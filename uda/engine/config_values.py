@@ -42,6 +42,8 @@ def whole(low: int, high: int | None = None) -> Rule:
 def number(low: float, high: float = math.inf, *, above: bool = False) -> Rule:
     """A finite number of at least `low` (with `above`: more than that) and at most `high`."""
     wanted = f"a number {'above' if above else 'of at least'} {low:g}"
+    if low == -math.inf:
+        wanted = "a number"
     if high < math.inf:
         wanted += f" and at most {high:g}"
 
@@ -177,8 +179,9 @@ def wrong_structure(config: Mapping[str, Any]) -> Iterator[str]:
 def wrong_places(config: Mapping[str, Any]) -> Iterator[str]:
     """Sentences about values at known places that are of the wrong type or out of range."""
     for place, rule in AT_PLACE.items():
-        node: Any = config
-        for key in place.split("."):
+        first, *keys = place.split(".")
+        node: Any = config.get(first, _ABSENT)
+        for key in keys:
             node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
         if node is not _ABSENT and not rule.holds(node):
             yield sentence(place, node, rule.wanted)

@@ -62,7 +62,7 @@ def check_image(path: str) -> tuple[tuple[int, int] | None, list[Observation]]:
             shape = decode_image(content, path).shape
         except ImageFileError as error:
             return None, [Observation(f"image {error.reason}", path)]
-    kinds = image_kinds(content)
+        kinds = image_kinds(content)
     if any(_is_damage(line) for line in messages):
         kinds.append("image patchy")
     return (shape[0], shape[1]), [Observation(kind, path) for kind in kinds]

@@ -119,8 +119,8 @@ def _findings(
         findings.append(of_set(name, "one image"))
     batch_size = one.asked.batch_size if one.asked.role == "validation" else None
     findings += judge_sizes(name, checked, config.get("pipeline") or (), batch_size)
-    if len(checked) < len(one.pairs):
-        return findings  # the rest would be told of a part
+    if not checked or len(checked) < len(one.pairs):
+        return findings  # the rest would be told of nothing, or of a part
     findings += judge_labels(name, checked, one.classes)
     if sampling is not None and one.asked.role == "source":
         findings += judge_sampling(name, checked, one.classes, sampling)

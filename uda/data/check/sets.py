@@ -54,8 +54,8 @@ class OpenedSet:
 
     @property
     def classes(self) -> list[str]:
-        """Class names."""
-        return list(self.dataset.metainfo.get("classes") or ())
+        """Class names; none of a set that could not be built."""
+        return list(getattr(self.dataset, "metainfo", {}).get("classes") or ())
 
 
 def merge_equal(sets: Sequence[SetToCheck]) -> list[SetToCheck]:

@@ -126,7 +126,9 @@ def tree_of(folder: Path, what: str, listing: Listing) -> FileTree | None:
         listing: Gets the misfit.
     """
     if not folder.is_dir():
-        advice = "" if what == "image" else "give label_dir=None for unlabelled images"
+        advice = "check data_root and image_dir"
+        if what == "label":
+            advice = "give label_dir=None for unlabelled images"
         listing.add("no folder", [folder], f"{what} folder not found: {folder}", advice)
         return None
     try:
