@@ -15,7 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from uda.data.statistics import apply_label_map, read_label
+from uda.data.labels import read_label
+from uda.data.statistics import apply_label_map
 from uda.files import write_atomically
 
 # Frames a sequence has in train/ and test/ together.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 from pathlib import Path
@@ -17,15 +18,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 
     The bytes go to a hidden neighbour (same folder, so that the rename stays on one file system),
     are flushed to the disk, and take the final name in one step. The process number in the hidden
-    name keeps two processes that write the same file from mixing their bytes.
+    name keeps two processes that write the same file from mixing their bytes; a digest stands for
+    the name itself, so that the longest name a file may have is no trouble.
 
     Args:
         path: File to write; its folder is made when it is missing.
         content: Every byte of the file.
 
     Raises:
-        OSError: The folder cannot be written or the disk is full (then it says how many bytes were
-            wanted and how many are free); the old file, if any, is unchanged.
+        OSError: The disk is full or the folder cannot be written; the message names the file, and
+            for a full disk how many bytes were wanted and how many are free. The old file, if any,
+            is unchanged.
 
     Example:
         >>> import tempfile
@@ -36,20 +39,20 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         (b'whole', 1)
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+    partial = path.with_name(f".{digest}.{os.getpid()}{PARTIAL_SUFFIX}")
     try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
     except OSError as error:
-        if error.errno in _FULL:
-            raise OSError(_no_space(path, len(content))) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+        raise _with_name(error, path, len(content)) from error
 
 
 def _no_space(path: Path, size: int) -> str:
@@ -58,8 +61,8 @@ def _no_space(path: Path, size: int) -> str:
     except OSError:
         free = "how many are free there cannot be told"
     return (
-        f"The disk is full: {path} needs {size:,} bytes, {free} (or the quota is used up). "
-        "Nothing was changed; make room and start again."
+        f"The disk is full: {path} needs {size:,} bytes, {free} (or the quota is used up); "
+        "make room, then start the same command again: what was written is kept."
     )
 
 
@@ -86,3 +89,13 @@ def remove_partial_files(folder: str | Path) -> int:
     for name in names:
         (folder / name).unlink(missing_ok=True)
     return len(names)
+
+
+def _with_name(error: OSError, path: Path, size: int) -> OSError:
+    """The same kind of error in one sentence: a full disk, for one, does not say for which file."""
+    reason = (error.strerror or str(error)).lower()
+    told = type(error)(f"cannot write {path.absolute()}: {reason}")
+    if error.errno in _FULL:
+        told = OSError(_no_space(path.absolute(), size))
+    told.errno = error.errno
+    return told

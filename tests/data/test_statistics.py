@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from uda.data.labels import read_label
 from uda.data.statistics import (
     ClassStatistics,
     apply_label_map,
     count_folder,
     count_label,
-    read_label,
 )
 
 SMALL = ClassStatistics(files=["ulm/a.png", "b.png"], counts=np.array([[3, 0, 5], [0, 0, 8]]))

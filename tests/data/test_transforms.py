@@ -11,7 +11,8 @@ from PIL import Image
 
 import uda.data.registration  # noqa: F401
 from tests.data.folders import write_image, write_palette
-from uda.data.transforms import LoadImage, LoadLabel, read_image
+from uda.data.images import read_image
+from uda.data.transforms import LoadImage, LoadLabel
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ from uda.data.class_tables import (
     IGNORE_INDEX,
     SYNTHIA_IDS,
 )
+from uda.data.images import read_bytes
+from uda.data.labels import read_label, told_by_pillow
 from uda.data.look_up import look_up_table
-from uda.data.statistics import read_label
 
 Kind = Literal["ids", "colours", "synthia16"]
 
@@ -141,14 +143,15 @@ def _unknown_message(unknown: NDArray[np.integer], convention: LabelConvention, 
 
 def _read_colours(path: Path) -> NDArray[np.uint8]:
     """RGB (H, W, 3); an alpha channel carries no class and is dropped, a palette is looked up."""
-    if not path.is_file():
-        raise FileNotFoundError(f"label file not found: {path}")
+    content = read_bytes(path, "label file")
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(content)) as image:
             mode = image.mode
             array = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"cannot read label file {path}: {error}; fetch it again") from error
+        raise ValueError(
+            f"cannot read label file {path}: {told_by_pillow(error)}; fetch it again"
+        ) from error
     if mode not in ("RGB", "RGBA", "P"):
         raise ValueError(f"label file {path} is of mode {mode}; wanted colours (RGB or RGBA)")
     return array
@@ -156,10 +159,11 @@ def _read_colours(path: Path) -> NDArray[np.uint8]:
 
 def _read_synthia(path: Path) -> NDArray[np.uint16]:
     # PIL halves 16-bit RGB to 8 bits, so these files need OpenCV, whose BGR order puts red last.
-    if not path.is_file():
-        raise FileNotFoundError(f"label file not found: {path}")
-    encoded = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    array = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    encoded = np.frombuffer(read_bytes(path, "label file"), dtype=np.uint8)
+    try:
+        array = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
+    except cv2.error:  # a size beyond OpenCV's limit
+        array = None
     if array is None:
         raise ValueError(f"cannot read label file {path}: damaged or no image; fetch it again")
     if array.dtype != np.uint16 or array.ndim != 3 or array.shape[2] != 3:

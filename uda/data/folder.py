@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import colorsys
-import os
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from mmengine.dataset import BaseDataset
 from mmseg.registry import DATASETS, TRANSFORMS
 
-from uda.data.transforms import UNMAPPED_CHOICES
+from uda.data.labels import UNMAPPED_CHOICES
+from uda.data.listing import FolderSettings, list_folders
 from uda.structures import IGNORE_INDEX
+
+# What mmcv calls reading an image upright, as a viewer shows it.
+_TURNING = ("color", "grayscale")
 
 
 @DATASETS.register_module()
@@ -43,6 +45,7 @@ class FolderDataset(BaseDataset):
         indices: Use the first n images, or those of the given positions.
         pipeline: Transforms, as config dicts.
         test_mode: Set for evaluation (mmengine's meaning).
+        lazy_init: Read the folders at first use, not now (mmengine's meaning).
 
     Raises:
         FileNotFoundError: A folder, the split file, an image it names or a label is missing.
@@ -75,21 +78,25 @@ class FolderDataset(BaseDataset):
         indices: int | Sequence[int] | None = None,
         pipeline: Sequence[dict[str, Any] | Callable[..., Any]] = (),
         test_mode: bool = False,
+        lazy_init: bool = False,
     ) -> None:
         _check_classes(classes, palette)
         root = Path(data_root).absolute()
         self.image_dir = root / image_dir
         self.label_dir = None if label_dir is None else root / label_dir
-        suffixes = (image_suffix,) if isinstance(image_suffix, str) else tuple(image_suffix)
-        self.image_suffixes = suffixes
-        self.label_suffix = label_suffix
+        self.settings = FolderSettings(
+            image_dir=self.image_dir,
+            label_dir=self.label_dir,
+            image_suffixes=_as_tuple(image_suffix),
+            label_suffix=label_suffix,
+            include=None if include is None else _as_tuple(include),
+            split_file=None if split_file is None else root / split_file,
+        )
         self.num_classes = len(classes)
         self.label_map = _checked_label_map(label_map, self.num_classes)
         if unmapped not in UNMAPPED_CHOICES:
             raise ValueError(f"unmapped must be one of {UNMAPPED_CHOICES}, got {unmapped!r}")
         self.unmapped = unmapped
-        self.include = (include,) if isinstance(include, str) else include
-        self.split_file = None if split_file is None else root / split_file
         colours = default_palette(self.num_classes) if palette is None else palette
         super().__init__(
             metainfo={
@@ -104,34 +111,25 @@ class FolderDataset(BaseDataset):
             # Built here so that the class works without a default scope as well.
             pipeline=[TRANSFORMS.build(t) if isinstance(t, Mapping) else t for t in pipeline],
             test_mode=test_mode,
+            lazy_init=lazy_init,
         )
         if self.label_dir is None:
             _refuse_label_transforms(self.pipeline.transforms, self.image_dir)
+        else:
+            _refuse_turning_loader(self.pipeline.transforms, self.image_dir)
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Paths of every image and, when there is a label folder, of its label."""
-        stems = find_images(self.image_dir, self.image_suffixes)
-        if self.label_dir == self.image_dir:
-            # Images and labels side by side: a label may end like an image.
-            label_suffix = self.label_suffix.lower()
-            stems = {n: s for n, s in stems.items() if not n.lower().endswith(label_suffix)}
-        if self.include is not None:
-            stems = _select_included(stems, self.include, self.image_dir)
-        if not stems:
-            raise ValueError(
-                f"no image in {self.image_dir}: looked in all subfolders for names ending in "
-                f"{', '.join(self.image_suffixes)}; check image_dir and image_suffix"
-            )
-        if self.split_file is not None:
-            stems = _select_split(stems, self.split_file, self.image_dir)
+        listing = list_folders(self.settings)
+        for misfit in listing.misfits:
+            if misfit.error is not None:
+                misfit.stop()
         entries: list[dict[str, Any]] = [
-            {"img_path": str(self.image_dir / name)} for name in sorted(stems)
+            {"img_path": str(self.image_dir / name)} for name in listing.images
         ]
         if self.label_dir is not None:
-            labels = [stems[name] + self.label_suffix for name in sorted(stems)]
-            _check_labels(labels, entries, self.label_dir)
-            for entry, label in zip(entries, labels, strict=True):
-                entry["seg_map_path"] = str(self.label_dir / label)
+            for entry, label in zip(entries, listing.labels, strict=True):
+                entry["seg_map_path"] = str(self.label_dir / str(label))
         return entries
 
     def get_data_info(self, idx: int) -> dict[str, Any]:
@@ -145,34 +143,6 @@ class FolderDataset(BaseDataset):
             seg_fields=[],
         )
         return info
-
-
-def find_images(folder: Path, suffixes: Sequence[str]) -> dict[str, str]:
-    """Files below a folder by POSIX relative path, with that path less its suffix.
-
-    Hidden files and folders are passed over; linked folders are followed.
-
-    Args:
-        folder: Folder to search.
-        suffixes: Accepted endings, upper and lower case alike; the longest that fits is cut off.
-
-    Raises:
-        FileNotFoundError: There is no such folder.
-    """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"image folder not found: {folder.absolute()}")
-    endings = sorted((suffix.lower() for suffix in suffixes), key=len, reverse=True)
-    stems = {}
-    for place, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        prefix = Path(place).relative_to(folder).as_posix()
-        for name in names:
-            ending = next((e for e in endings if name.lower().endswith(e)), None)
-            if ending is None or name.startswith("."):
-                continue
-            path = name if prefix == "." else f"{prefix}/{name}"
-            stems[path] = path[: len(path) - len(ending)]
-    return stems
 
 
 def default_palette(num_classes: int) -> list[list[int]]:
@@ -190,6 +160,10 @@ def default_palette(num_classes: int) -> list[list[int]]:
         colour = colorsys.hsv_to_rgb(hue, saturation, value)
         colours.append([int(channel * 255) for channel in colour])
     return colours
+
+
+def _as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _check_classes(classes: Sequence[str], palette: Sequence[Sequence[int]] | None) -> None:
@@ -223,6 +197,16 @@ def _checked_label_map(
     return checked
 
 
+def _refuse_turning_loader(transforms: Sequence[Any], folder: Path) -> None:
+    """Image and label must not be turned differently, which shows only where sizes differ."""
+    for transform in transforms:
+        if type(transform).__name__ == "LoadImageFromFile" and transform.color_type in _TURNING:
+            raise ValueError(
+                f"the pipeline of the labelled folder {folder} has LoadImageFromFile, which turns "
+                "an image by its EXIF orientation and so parts it from its label; use LoadImage"
+            )
+
+
 def _refuse_label_transforms(transforms: Sequence[Any], folder: Path) -> None:
     """Say at construction what would otherwise fail in the first batch."""
     for transform in transforms:
@@ -237,54 +221,3 @@ def _refuse_label_transforms(transforms: Sequence[Any], folder: Path) -> None:
                 f"{name}(cat_max_ratio={transform.cat_max_ratio}) looks at labels, but folder "
                 f"{folder} has none (label_dir=None); leave cat_max_ratio out"
             )
-
-
-def _select_included(
-    stems: dict[str, str], patterns: Sequence[str], folder: Path
-) -> dict[str, str]:
-    chosen = {n: s for n, s in stems.items() if any(fnmatchcase(n, p) for p in patterns)}
-    if stems and not chosen:
-        raise ValueError(
-            f"none of the {len(stems)} images in {folder} matches include={list(patterns)}; "
-            f"a relative path looks like {min(stems)!r}"
-        )
-    return chosen
-
-
-def _select_split(stems: dict[str, str], split_file: Path, folder: Path) -> dict[str, str]:
-    if not split_file.is_file():
-        raise FileNotFoundError(f"split file not found: {split_file}")
-    lines = split_file.read_text(encoding="utf-8").splitlines()
-    wanted = [line.strip() for line in lines if line.strip()]
-    by_stem = {stem: name for name, stem in stems.items()}
-    names = [line if line in stems else by_stem.get(line) for line in wanted]
-    missing = [line for line, name in zip(wanted, names, strict=True) if name is None]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(wanted)} images that {split_file} names are not in {folder}, "
-            f"the first: {', '.join(missing[:3])}; wanted paths relative to that folder"
-        )
-    if not wanted:
-        raise ValueError(f"split file {split_file} names no image")
-    return {name: stems[name] for name in names if name is not None}
-
-
-def _check_labels(labels: list[str], entries: list[dict[str, Any]], label_dir: Path) -> None:
-    if not label_dir.is_dir():
-        raise FileNotFoundError(
-            f"label folder not found: {label_dir.absolute()}; "
-            "give label_dir=None for unlabelled images"
-        )
-    present = {
-        (Path(place) / name).relative_to(label_dir).as_posix()
-        for place, _, names in os.walk(label_dir, followlinks=True)
-        for name in names
-    }
-    pairs = zip(labels, entries, strict=True)
-    missing = [(entry["img_path"], label) for label, entry in pairs if label not in present]
-    if missing:
-        shown = "; ".join(f"{image} wants {label_dir / label}" for image, label in missing[:3])
-        raise FileNotFoundError(
-            f"{len(missing)} of {len(entries)} images have no label, the first: {shown}. "
-            "Check label_dir and label_suffix"
-        )

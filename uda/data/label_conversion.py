@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from uda.data.conventions import LabelConvention, to_train_ids
+from uda.data.images import file_error
+from uda.data.labels import read_label, told_by_pillow
 from uda.data.layouts import LabelFile
-from uda.data.statistics import count_label, read_label
+from uda.data.statistics import count_label
 from uda.files import write_atomically
 
 # A PNG text entry that says by which table a file was made: a changed table makes it stale.
@@ -144,14 +146,16 @@ def _count(path: Path, train_ids: NDArray[np.integer], num_classes: int) -> NDAr
 def _size_problem(label: Path, image: Path) -> str:
     """Sentence about differing sizes, empty when equal; reads the file headers only."""
     sizes = []
-    for path in (label, image):
+    for path, what in ((label, "label file"), (image, "image file")):
         try:
             with Image.open(path) as opened:
                 sizes.append(opened.size)
-        except FileNotFoundError:
-            raise
+        except (FileNotFoundError, PermissionError) as error:
+            raise file_error(error, path, what) from None
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"cannot read {path}: {error}; fetch it again") from error
+            raise ValueError(
+                f"cannot read {what} {path}: {told_by_pillow(error)}; fetch it again"
+            ) from error
     if sizes[0] == sizes[1]:
         return ""
     (label_width, label_height), (width, height) = sizes

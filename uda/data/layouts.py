@@ -15,6 +15,7 @@ from uda.data.conventions import (
     SYNTHIA,
     LabelConvention,
 )
+from uda.data.file_tree import files_below
 
 TRAIN_ID_SUFFIX = "_labelTrainIds.png"
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -95,7 +96,7 @@ def _find_flat(images: str, labels: str, *, raw: bool = True) -> Callable[[Path]
     def find(root: Path) -> list[LabelFile]:
         pictures = _by_stem(_required(root, images), IMAGE_ENDINGS)
         found = []
-        for stem, label in _by_stem(_required(root, labels), LABEL_ENDINGS).items():
+        for stem, label in _labels(_required(root, labels)).items():
             made = label.name.endswith(TRAIN_ID_SUFFIX)
             if raw and made:
                 continue
@@ -118,9 +119,7 @@ def _find_train_ids(
             if row and not (root / labels / split).is_dir():
                 continue
             pictures = _by_stem(_required(root, f"{images}/{split}"), IMAGE_ENDINGS)
-            for stem, label in _by_stem(
-                _required(root, f"{labels}/{split}"), LABEL_ENDINGS
-            ).items():
+            for stem, label in _labels(_required(root, f"{labels}/{split}")).items():
                 path = Path(labels) / split / label
                 image = Path(images) / split / pictures.get(stem, label)
                 found.append(LabelFile(path, path, image, counted=row == 0))
@@ -165,11 +164,12 @@ def _find_suffixed(
 
 def _raw_or_final(folder: Path, label_suffix: str, final_suffix: str) -> dict[str, str]:
     """Path without suffix, and the suffix to read: raw ids, or train ids where only these exist."""
+    names = files_below(folder).names
     endings: dict[str, str] = {}
     for suffix in (final_suffix, label_suffix):
-        for path in folder.rglob(f"*{suffix}"):
-            if not path.name.startswith("."):
-                endings[path.relative_to(folder).as_posix()[: -len(suffix)]] = suffix
+        for name in names:
+            if name.endswith(suffix):
+                endings[name[: -len(suffix)]] = suffix
     return dict(sorted(endings.items()))
 
 
@@ -191,8 +191,8 @@ def _find_camvid_colour(root: Path) -> list[LabelFile]:
 def _find_carla(root: Path) -> list[LabelFile]:
     """Label files ``NAME_seg.png`` beside ``NAME_rgb.png``, anywhere below the root."""
     found = []
-    for path in sorted(_required(root, ".").rglob("*_seg.png")):
-        label = path.relative_to(root)
+    names = files_below(_required(root, ".")).names
+    for label in sorted(Path(name) for name in names if name.endswith("_seg.png")):
         stem = label.name[: -len("_seg.png")]
         image, converted = (label.with_name(stem + end) for end in ("_rgb.png", TRAIN_ID_SUFFIX))
         found.append(LabelFile(label, converted, image))
@@ -203,19 +203,31 @@ def _train_id_path(label: Path) -> Path:
     return label.with_name(label.stem + TRAIN_ID_SUFFIX)
 
 
-def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Files by path without ending, relative to the folder; an original before its conversion."""
+def _by_stem(folder: Path, endings: tuple[str, ...], *, alone: bool = False) -> dict[str, Path]:
+    """Files by path without ending, relative to the folder; an original before its conversion.
+
+    With `alone`, two files that differ in their ending alone are an error.
+    """
     files: dict[str, Path] = {}
     # In this order NAME.png comes before NAME_labelTrainIds.png, which has the same key.
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in endings or path.name.startswith(".") or not path.is_file():
+    for path in sorted(Path(name) for name in files_below(folder).names):
+        if path.suffix.lower() not in endings:
             continue
-        relative = path.relative_to(folder)
-        key = relative.as_posix().removesuffix(TRAIN_ID_SUFFIX)
-        if not path.name.endswith(TRAIN_ID_SUFFIX):
-            key = relative.with_suffix("").as_posix()
-        files.setdefault(key, relative)
+        made = path.name.endswith(TRAIN_ID_SUFFIX)
+        key = path.as_posix().removesuffix(TRAIN_ID_SUFFIX)
+        if not made:
+            key = path.with_suffix("").as_posix()
+            if alone and key in files:
+                raise ValueError(
+                    f"{folder.absolute() / files[key]} and {path.name} are labels of one image; "
+                    "remove the one that does not count"
+                )
+        files.setdefault(key, path)
     return files
+
+
+def _labels(folder: Path) -> dict[str, Path]:
+    return _by_stem(folder, LABEL_ENDINGS, alone=True)
 
 
 def _required(root: Path, folder: str) -> Path:

@@ -63,7 +63,7 @@ class SourceTargetPairs:
     ) -> None:
         self.source = DATASETS.build(source) if isinstance(source, Mapping) else source
         self.target = DATASETS.build(target) if isinstance(target, Mapping) else target
-        self.sampling = _build_sampling(sampling)
+        self.sampling = build_sampling(sampling)
         self.table: RareClassTable | None = None
         self._initialised = False
 
@@ -186,9 +186,14 @@ def _warn_of_empty_classes(statistics: ClassStatistics | None, metainfo: Mapping
         )
 
 
-def _build_sampling(
+def build_sampling(
     sampling: RareClassSampling | Mapping[str, Any] | None,
 ) -> RareClassSampling | None:
+    """The sampling that a config's `sampling` describes; None for none.
+
+    Raises:
+        ValueError: An argument is unknown, or a value is out of range.
+    """
     if sampling is None or isinstance(sampling, RareClassSampling):
         return sampling
     arguments = dict(sampling)

@@ -218,15 +218,24 @@ class RareClassSampling:
         order = order[frequencies[order] > 0]
         min_pixels = self.image_pixels(statistics)
         images = tuple(np.flatnonzero(counts[:, index] > min_pixels) for index in order)
-        for index, candidates in zip(order, images, strict=True):
-            if not len(candidates):
-                raise ValueError(
-                    f"rare class sampling: no image has more than min_pixels={min_pixels} pixels "
-                    f"of class {index} ({names[index]}); the most in one image is "
-                    f"{counts[:, index].max()}. Lower min_pixels below that, or list in classes "
-                    f"only those to draw, without {names[index]!r}"
-                )
+        empty = [int(index) for index, found in zip(order, images, strict=True) if not len(found)]
+        if empty:
+            raise ValueError(_undrawable(empty, names, counts, min_pixels))
         return RareClassTable(order, probabilities[order], images, min_pixels, self.crop_pixels)
+
+
+def _undrawable(
+    ids: Sequence[int], names: Sequence[str], counts: NDArray[np.int64], min_pixels: int
+) -> str:
+    most = counts.max(axis=0)
+    listed = ", or of class ".join(
+        f"{k} ({names[k]}); the most in one image is {most[k]}" for k in ids
+    )
+    return (
+        f"rare class sampling: no image has more than min_pixels={min_pixels} pixels of class "
+        f"{listed}. Lower min_pixels below that, or list in classes only those to draw, without "
+        f"{', '.join(repr(names[k]) for k in ids)}"
+    )
 
 
 def _class_ids(

@@ -46,7 +46,7 @@ def dataset_statistics(dataset: Any, path: str | Path | None = None) -> ClassSta
     for refusal in refusals:
         print_log(refusal, "current", logging.WARNING)
     if found is not None:
-        return found
+        return found[0]
     where = root.absolute()
     print_log(f"counting the classes of {len(labels)} label files in {where}", logger="current")
     statistics = _count(dataset, labels, root)
@@ -61,9 +61,27 @@ def known_statistics(dataset: Any) -> ClassStatistics | None:
     try:
         labels = _label_paths(dataset)
         root = _label_root(dataset, labels)
-        return _find(dataset, labels, root, statistics_places(root, None))[0]
+        found = _find(dataset, labels, root, statistics_places(root, None))[0]
     except (OSError, ValueError):
         return None  # A label is wrong, which loading it will say.
+    return None if found is None else found[0]
+
+
+def stored_statistics(
+    dataset: Any, path: str | Path | None = None
+) -> tuple[ClassStatistics, Path] | None:
+    """The statistics that `dataset_statistics` would take from a file, and that file; else None.
+
+    Args:
+        dataset: See `dataset_statistics`.
+        path: See `dataset_statistics`.
+
+    Raises:
+        ValueError: The data set has no labels, or a label is wrong.
+    """
+    labels = _label_paths(dataset)
+    root = _label_root(dataset, labels)
+    return _find(dataset, labels, root, statistics_places(root, path))[0]
 
 
 def _label_paths(dataset: Any) -> list[Path]:
@@ -90,14 +108,14 @@ def statistics_places(root: Path, path: str | Path | None) -> list[Path]:
 
 def _find(
     dataset: Any, labels: list[Path], root: Path, places: list[Path]
-) -> tuple[ClassStatistics | None, list[str]]:
+) -> tuple[tuple[ClassStatistics, Path] | None, list[str]]:
     """The first statistics of exactly these labels, and why others were not used."""
     refusals: list[str] = []
     for place in places:
         if not place.is_file():
             continue
         try:
-            return _load_matching(place, dataset, labels, root), refusals
+            return (_load_matching(place, dataset, labels, root), place), refusals
         except _NotTheseError as error:
             refusals.append(f"class statistics {place.absolute()} are not used: {error}")
     return None, refusals
@@ -159,5 +177,4 @@ def _keep(statistics: ClassStatistics, place: Path, *, may_move: bool) -> None:
     try:
         statistics.save(place)
     except OSError as error:
-        reason = f"they cannot be written to {place.absolute()} ({error})"
-        print_log(f"class statistics stay in memory: {reason}", "current", logging.WARNING)
+        print_log(f"class statistics stay in memory: {error}", "current", logging.WARNING)

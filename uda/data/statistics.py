@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from uda.data.class_tables import IGNORE_INDEX
+from uda.data.labels import read_label
 from uda.data.look_up import look_up_table
 from uda.data.parallel import parallel_map
 from uda.data.statistics_formats import FORMAT_VERSION, read_statistics
@@ -207,34 +207,6 @@ def count_folder(
         if progress is not None:
             progress(row + 1)
     return ClassStatistics(files=files, counts=counts)
-
-
-def read_label(path: str | Path) -> NDArray[np.integer]:
-    """Raw ids (H, W) of a single-channel label file; of a palette image the indices.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: The file is damaged, no image, or has several channels.
-    """
-    path = Path(path).absolute()
-    if not path.is_file():
-        raise FileNotFoundError(f"label file not found: {path}")
-    try:
-        with Image.open(path) as image:
-            image.load()
-            array = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"cannot read label file {path}: {error}; fetch or convert it again"
-        ) from error
-    if array.ndim != 2:
-        raise ValueError(
-            f"label file {path} has shape {array.shape}; wanted one channel of class ids (H, W). "
-            "Colour-coded labels are converted first by tools/prepare_data.py"
-        )
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8)
-    return array
 
 
 def apply_label_map(

@@ -15,7 +15,7 @@ from uda.engine.preemption import exit_if_stopping
 from uda.engine.random_state import saves_now
 from uda.engine.target_statistics import evaluation_statistics
 from uda.files import write_atomically
-from uda.models.state_dicts import first_differences
+from uda.models.state_dicts import class_counts, first_differences
 
 _SHOWN = 3
 
@@ -154,13 +154,15 @@ class FittingCheckpoint(Hook):
         """
         state = checkpoint.get("state_dict", checkpoint)
         state = {name.removeprefix("module."): value for name, value in state.items()}
-        differences = first_differences(unwrapped(runner).state_dict(), state)
+        own = unwrapped(runner).state_dict()
+        differences = first_differences(own, state)
         if not differences:
             return
         shown = "; ".join(differences[:_SHOWN])
         if len(differences) > _SHOWN:
             shown += f"; and {len(differences) - _SHOWN} more"
         origin = runner.cfg.get("load_from") or "The checkpoint"
+        shown += class_counts(own, state)
         single = not any(name.startswith("method.") for name in state)
         raise ValueError(
             f"{origin} does not fit the networks of this run: {shown}. "

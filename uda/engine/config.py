@@ -1,4 +1,4 @@
-"""Checking configs before anything is built: an unknown key is an error, not a surprise."""
+"""Checking configs before anything is built: what is wrong is an error, not a surprise."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import Registry
 
+from uda.engine.config_contradictions import contradictions, missing
 from uda.engine.config_keys import (
     BUILDER_KEYS,
+    IMPLIED_TYPES,
     LOADER_KEYS,
     NO_FURTHER_ARGUMENTS,
     OWN_TRANSFORMS,
@@ -19,14 +21,38 @@ from uda.engine.config_keys import (
     TOP_LEVEL,
     UNREGISTERED,
 )
-from uda.engine.schedule import WarmUpPolyLR
+from uda.engine.config_types import annotations_of, fits, in_words
+from uda.engine.config_values import (
+    sentence,
+    wrong_places,
+    wrong_structure,
+    wrong_values,
+)
 from uda.text import did_you_mean, nearest
 
 _TOO_LIKE = 0.85
 
 
+def check_structure(config: Config) -> None:
+    """Raise if a place of `config` does not hold what everything else looks into.
+
+    Raises:
+        ValueError: Names the place and what was wanted there.
+    """
+    _refuse(config, wrong_structure(config))
+
+
+def check_complete(config: Config) -> None:
+    """Raise if something is missing without which nothing can be built.
+
+    Raises:
+        ValueError: Names what is missing.
+    """
+    _refuse(config, missing(config))
+
+
 def check_config(config: Config) -> None:
-    """Raise if something in `config` would be ignored or is not known where it stands.
+    """Raise if something in `config` would be ignored, is unknown where it stands, or out of range.
 
     Of every dict with a `type`, the type is looked up and the keys are compared with the
     arguments of that class and of the classes its `**kwargs` reach. At the top level a variable
@@ -34,8 +60,15 @@ def check_config(config: Config) -> None:
     mistyped name of those that the Runner and our tools read; one that begins with an underscore
     is never taken for that.
 
+    Values are compared with the annotations of our constructors, and at places where another
+    library would fail late or in silence, with a range.
+
+    Args:
+        config: One that has passed `check_structure`.
+
     Raises:
-        ValueError: Names the place and the key, and proposes the nearest known one.
+        ValueError: Names the place and the key, and proposes the nearest known one; or names the
+            value and what was wanted.
     """
     for key in config:
         _check_variable(config, key)
@@ -46,8 +79,8 @@ def check_config(config: Config) -> None:
             last = path.rsplit(".", 1)[-1]
             builder_keys = BUILDER_KEYS.get(place, set()) | BUILDER_KEYS.get(last, set())
             _check_node(config, path, node, registries, builder_keys)
-    _check_schedules(config)
-    _check_accumulation(config)
+    _refuse(config, wrong_places(config))
+    _refuse(config, contradictions(config))
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -107,6 +140,20 @@ def _check_node(
                 f"{_file(config)}: {path}: {cls.__name__} has no argument {key!r}."
                 f"{nearest(key, known)}"
             )
+    _refuse(config, wrong_values(path, cls.__name__, node))
+    _refuse(config, _wrong_types(path, cls, node))
+
+
+def _wrong_types(path: str, cls: Any, node: Mapping[str, Any]) -> Iterator[str]:
+    annotations = annotations_of(cls)
+    for key, value in node.items():
+        if key in annotations and not fits(value, annotations[key]):
+            yield sentence(f"{path}.{key}", value, in_words(annotations[key]))
+
+
+def _refuse(config: Config, complaints: Iterator[str]) -> None:
+    for complaint in complaints:
+        raise ValueError(f"{_file(config)}: {complaint}")
 
 
 def _lookup(config: Config, path: str, name: Any, registries: tuple[Registry, ...]) -> Any:
@@ -157,34 +204,13 @@ def _typed_dicts(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
             yield path, node
         elsewhere = getattr(node.get("type"), "__name__", node.get("type")) in OWN_TRANSFORMS
         for key, value in node.items():
+            if key in IMPLIED_TYPES and isinstance(value, Mapping):
+                value = {"type": IMPLIED_TYPES[key], **value}
             if not (elsewhere and key == "transforms"):
                 yield from _typed_dicts(value, f"{path}.{key}")
     elif isinstance(node, (list, tuple)):
         for number, value in enumerate(node):
             yield from _typed_dicts(value, f"{path}[{number}]")
-
-
-def _check_schedules(config: Config) -> None:
-    """The class could not tell: mmengine fills in `end` first, by epoch unless told otherwise."""
-    schedules = config.get("param_scheduler") or []
-    for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
-        ours = schedule.get("type") in ("WarmUpPolyLR", WarmUpPolyLR)
-        if ours and schedule.get("by_epoch", True):
-            raise ValueError(
-                f"{_file(config)}: param_scheduler: WarmUpPolyLR needs by_epoch=False; without "
-                "it mmengine takes the number of epochs for its end, and the learning rate would "
-                "be 0 after one iteration."
-            )
-
-
-def _check_accumulation(config: Config) -> None:
-    count = (config.get("optim_wrapper") or {}).get("accumulative_counts", 1)
-    if count != 1:
-        raise ValueError(
-            f"{_file(config)}: optim_wrapper.accumulative_counts={count}: a method makes one "
-            "optimiser step an iteration, and accumulating gradients over several is not built. "
-            "Use a larger batch_size, or more processes."
-        )
 
 
 def _file(config: Config) -> str:

@@ -89,6 +89,8 @@ PLACES: dict[str, tuple[Registry, ...]] = {
 }
 # Classes that another class builds by name, without a registry.
 UNREGISTERED = {"RareClassSampling": RareClassSampling}
+# Places whose dict may go without a `type`.
+IMPLIED_TYPES = {"sampling": "RareClassSampling"}
 # Keys that a builder takes out before the constructor sees them, by place or by last key.
 BUILDER_KEYS = {
     "optim_wrapper": {"constructor", "paramwise_cfg"},

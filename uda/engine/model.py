@@ -19,6 +19,9 @@ from uda.methods import Method
 from uda.models import SegmentationNetwork
 from uda.structures import Batch, Labelled, Unlabelled
 
+# How torch's BatchNorm begins to say that a batch of one image was pooled to one pixel.
+_LONE_VALUE = "Expected more than 1 value per channel"
+
 
 class RunnerOptimiser:
     """mmengine's optimiser wrapper with the interface a method needs.
@@ -110,7 +113,17 @@ class DomainAdaptation(BaseModel):
         waits for it; nothing is returned to the Runner.
         """
         optimiser = RunnerOptimiser(optim_wrapper, self, self.average_gradients)
-        self.log.add(self.method.training_step(self.batch(data), optimiser))
+        batch = self.batch(data)
+        try:
+            self.log.add(self.method.training_step(batch, optimiser))
+        except ValueError as error:
+            if _LONE_VALUE not in str(error):
+                raise
+            raise ValueError(
+                "A BatchNorm layer got a single value of each channel, which has no variance: "
+                f"{_images(batch)}. Set train_dataloader.batch_size to at least 2, or use a head "
+                "without BatchNorm behind global pooling (norm_cfg of another type)."
+            ) from error
         return {}
 
     def batch(self, data: Mapping[str, Any]) -> Batch:
@@ -154,6 +167,11 @@ class DomainAdaptation(BaseModel):
         for sample in samples:
             sample.set_metainfo({"pred_network": self.evaluate[0]})
         return samples
+
+
+def _images(batch: Batch) -> str:
+    count, _, height, width = batch.source.image.shape
+    return f"the batch has {count} image{'s' * (count > 1)} of {width}x{height} pixels"
 
 
 def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:

@@ -14,7 +14,9 @@ from mmengine.registry import init_default_scope
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.checkpoint_files import newest_checkpoint
 from uda.engine.checkpoints import FittingCheckpoint
-from uda.engine.config import check_config, check_options
+from uda.engine.config import check_complete, check_config, check_options, check_structure
+from uda.engine.config_file import merge_options, read_config
+from uda.engine.config_values import HIGHEST_SEED
 from uda.engine.determinism import choose_determinism
 from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
@@ -29,18 +31,18 @@ def load_config(path: str | Path, options: Mapping[str, Any] | None = None) -> C
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: A key is unknown; the nearest known one is proposed.
+        ValueError: The file cannot be read, a key is unknown (the nearest known one is proposed),
+            or a value is of the wrong type or out of range.
     """
-    file = Path(path).absolute()
-    if not file.is_file():
-        raise FileNotFoundError(f"There is no config {file}.")
-    config = Config.fromfile(str(file))
-    # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
-    init_default_scope(config.get("default_scope", "mmseg"))
+    config = read_config(path)
     if options:
         check_options(options)
-        config.merge_from_dict(dict(options))
+        merge_options(config, options)
+    check_structure(config)
+    # mmseg looks up its own parts by this name; the Runner would set it too late for other tools.
+    init_default_scope(config.get("default_scope", "mmseg"))
     check_config(config)
+    check_complete(config)
     check_classes(config)
     return config
 
@@ -53,7 +55,7 @@ def check_classes(config: Config) -> None:
     """
     if config.get("train_dataloader") is None:
         return
-    source = config.train_dataloader.dataset.get("source", {})
+    source = config.train_dataloader.dataset.get("source") or {}
     classes = source.get("classes")
     if classes is None:
         return
@@ -95,9 +97,14 @@ def build_runner(
         deterministic: Take only operations that give the same bits each time, and refuse others.
 
     Raises:
-        ValueError: fp16 was asked for without a GPU, all checkpoints are damaged, or the
-            environment contradicts `deterministic`.
+        ValueError: The config has nothing to train on, the seed is out of range, fp16 was asked
+            for without a GPU, all checkpoints are damaged, or the environment contradicts
+            `deterministic`.
     """
+    if config.get("train_dataloader") is None:
+        raise ValueError(f"{config.filename} has no train_dataloader: nothing to train on.")
+    if seed is not None and not 0 <= seed <= HIGHEST_SEED:
+        raise ValueError(f"the seed has to be a whole number from 0 to {HIGHEST_SEED}, not {seed}.")
     config.work_dir = str(work_dir)
     config.launcher = launcher
     if seed is not None:

@@ -163,9 +163,24 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], *, origin: str)
         raise ValueError(
             f"The weights of {origin} do not fit {type(module).__name__}: {shown}"
             + (f"; and {more} more" if more > 0 else "")
+            + class_counts(own, state)
             + ". Choose the variant (or the settings) the file was made with, or another file."
         )
     module.load_state_dict(state)
+
+
+def class_counts(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
+    """Part of a sentence about heads with another number of classes; empty where they agree.
+
+    >>> own, other = ({"head.conv_seg.bias": torch.zeros(n)} for n in (3, 19))
+    >>> class_counts(own, other)
+    ' (a network of 19 classes in the file, of 3 here)'
+    """
+    for name, tensor in own.items():
+        # What every head of mmseg calls its last layer.
+        if name.endswith("conv_seg.bias") and name in other and len(other[name]) != len(tensor):
+            return f" (a network of {len(other[name])} classes in the file, of {len(tensor)} here)"
+    return ""
 
 
 def first_differences(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:

@@ -1,0 +1,117 @@
+"""Check the data of a config before a run: `python tools/check_data.py CONFIG`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Decoders tell of damaged files on standard error, without a name; the report says it with one.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+
+if TYPE_CHECKING:
+    from uda.data.check.sets import SetToCheck
+
+UNUSABLE = 2
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(
+        description="Read every image and label of a config as training would, and tell what "
+        "would stop or spoil a run. Exit status: 0 nothing or warnings only, 1 errors, 2 the "
+        "config cannot be used.",
+        epilog="example: python tools/check_data.py configs/daformer/camvid_day2dusk_daformer.py",
+    )
+    parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config"
+    )
+    cores = os.cpu_count() or 1
+    parser.add_argument(
+        "--workers", type=int, default=cores, metavar="N", help=f"processes (default {cores})"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="read at most N images of each set, for a first look"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the report, with all files, as JSON"
+    )
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0 nothing or warnings only, 1 errors, 2 unusable config, 130 interrupted."""
+    try:
+        options = parse_arguments(arguments)
+        return check(options)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenProcessPool:
+        print("error: a worker process died (out of memory?); use fewer --workers", file=sys.stderr)
+        return 1
+    except (OSError, TypeError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return UNUSABLE
+
+
+def check(options: argparse.Namespace) -> int:
+    """Check, print and write the report."""
+    from rich.console import Console
+
+    from uda.data.check.run import check_sets
+    from uda.data.check.table import print_report
+    from uda.data.pairs import build_sampling
+    from uda.engine.train import load_config
+
+    config = load_config(options.config, options.cfg_options)
+    sets = sets_of(config)
+    sampling = build_sampling(config.train_dataloader.dataset.get("sampling"))
+    report = check_sets(sets, sampling=sampling, workers=options.workers, limit=options.limit)
+    print_report(report, Console())
+    if options.out is not None:
+        report.save(options.out)
+        print(f"report: {options.out}")
+    return 1 if report.count("error") else 0
+
+
+def sets_of(config: Any) -> list[SetToCheck]:
+    """The data sets that training and scoring by a config read.
+
+    Args:
+        config: From `load_config`.
+
+    Raises:
+        ValueError: The config has no labelled source.
+    """
+    from uda.data.check.sets import SetToCheck
+    from uda.engine.evaluate import evaluation_dataset
+
+    loader = config.get("train_dataloader") or {}
+    pairs = loader.get("dataset") or {}
+    if not pairs.get("source"):
+        raise ValueError(
+            f"{config.filename} has no train_dataloader.dataset.source: nothing to train on"
+        )
+    sets = [SetToCheck("source", "source", dict(pairs.source))]
+    if pairs.get("target"):
+        sets.append(SetToCheck("target", "target", dict(pairs.target)))
+    validation = config.get("val_dataloader")
+    if validation:
+        size = validation.get("batch_size", 1)
+        sets.append(SetToCheck("validation", "validation", dict(validation.dataset), size))
+        for name, changes in (config.get("evaluation_sets") or {}).items():
+            labelled = changes.get("label_dir", "") is not None
+            dataset = evaluation_dataset(config, name, labelled=labelled)
+            sets.append(SetToCheck(name, "evaluation", dataset))
+    return sets
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Settings of a config that are right one by one and wrong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from uda.engine.schedule import WarmUpPolyLR
+
+_LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
+_OWN_DATASETS = ("FolderDataset",)
+_NEEDS = {
+    "train": "the source needs labels",
+    "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
+}
+
+
+def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about what does not go together in a config, each with its place."""
+    yield from _schedules(config)
+    yield from _accumulation(config)
+    yield from _pipelines(config)
+    yield from _crops(config)
+
+
+def missing(config: Mapping[str, Any]) -> Iterator[str]:
+    """Sentences about what a config needs and does not have."""
+    model = config.get("model")
+    if not model:
+        yield "there is no model; a config takes one from configs/_base_/models."
+        return
+    if model.get("type") == "DomainAdaptation":
+        for key in ("network", "method", "data_preprocessor"):
+            if key not in model:
+                yield f"model has no {key}; the configs in configs/daformer have one."
+    loader = config.get("train_dataloader")
+    if loader is None:
+        return
+    if not loader.get("dataset"):
+        yield "train_dataloader has no dataset; a config takes one from configs/_base_/data."
+    elif loader["dataset"].get("type") == "SourceTargetPairs" and not loader["dataset"].get(
+        "source"
+    ):
+        yield "train_dataloader.dataset has no source: there is nothing to learn from."
+
+
+def _schedules(config: Mapping[str, Any]) -> Iterator[str]:
+    """The class could not tell: mmengine fills in `end` first, by epoch unless told otherwise."""
+    schedules = config.get("param_scheduler") or []
+    for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
+        ours = schedule.get("type") in ("WarmUpPolyLR", WarmUpPolyLR)
+        if ours and schedule.get("by_epoch", True):
+            yield (
+                "param_scheduler: WarmUpPolyLR needs by_epoch=False; without it mmengine takes the "
+                "number of epochs for its end, and the learning rate would be 0 after one "
+                "iteration."
+            )
+
+
+def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
+    count = (config.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    if count != 1:
+        yield (
+            f"optim_wrapper.accumulative_counts={count}: a method makes one optimiser step an "
+            "iteration, and accumulating gradients over several is not built. Use a larger "
+            "batch_size, or more processes."
+        )
+
+
+def _pipelines(config: Mapping[str, Any]) -> Iterator[str]:
+    """Items without label or tensor would fail in the first batch, or the first validation."""
+    for name, dataset in _training_sets(config):
+        place = f"train_dataloader.dataset.{name}"
+        yield from _steps(place, dataset, labelled=name == "source")
+    validation = config.get("val_dataloader")
+    if validation and config.get("val_evaluator"):
+        yield from _steps("val_dataloader.dataset", validation.get("dataset") or {}, labelled=True)
+
+
+def _steps(place: str, dataset: Mapping[str, Any], *, labelled: bool) -> Iterator[str]:
+    if dataset.get("type") not in _OWN_DATASETS:
+        return
+    names = [_type_name(step) for step in dataset.get("pipeline") or ()]
+    if labelled and dataset.get("label_dir") is None:
+        yield f"{place} has no label_dir: {_NEEDS[place.partition('_')[0]]}."
+    elif labelled and not any(name in _LABEL_LOADERS for name in names):
+        yield f"{place}.pipeline reads no label: put dict(type='LoadLabel') after LoadImage."
+    if not names or not names[-1].startswith("Pack"):
+        yield f"{place}.pipeline has to end with dict(type='PackSegInputs')."
+
+
+def _crops(config: Mapping[str, Any]) -> Iterator[str]:
+    model = config.get("model") or {}
+    size = (model.get("data_preprocessor") or {}).get("size")
+    if size is None:
+        return
+    for name, dataset in _training_sets(config):
+        for step in dataset.get("pipeline") or ():
+            crop = step.get("crop_size") if _type_name(step) == "RandomCrop" else None
+            if crop is None:
+                continue
+            height, width = (crop, crop) if isinstance(crop, int) else crop
+            if height > size[0] or width > size[1]:
+                yield (
+                    f"train_dataloader.dataset.{name}: crop_size={(height, width)} is larger than "
+                    f"model.data_preprocessor.size={tuple(size)}; set both to the same (height, "
+                    "width)."
+                )
+
+
+def _training_sets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    pairs = (config.get("train_dataloader") or {}).get("dataset") or {}
+    for name in ("source", "target"):
+        if isinstance(pairs.get(name), Mapping):
+            yield name, pairs[name]
+
+
+def _type_name(step: Mapping[str, Any] | Sequence[Any]) -> str:
+    kind = step.get("type") if isinstance(step, Mapping) else None
+    return kind if isinstance(kind, str) else getattr(kind, "__name__", "")
