@@ -108,7 +108,8 @@ def saving(folder: Path, hook: Checkpoint) -> Saver:
     hub = SimpleNamespace(runtime_info={})
     hub.update_info = hub.runtime_info.__setitem__
     logger = SimpleNamespace(info=lambda *_: None)
-    runner = Saver(work_dir=str(folder), rank=0, message_hub=hub, logger=logger)
+    model = SimpleNamespace(method=SimpleNamespace(student=nn.Linear(1, 1)))
+    runner = Saver(work_dir=str(folder), rank=0, message_hub=hub, logger=logger, model=model)
     runner.hooks, runner.iter, runner.max_iters, runner.epoch = [hook], 0, 99, 0
     hook.before_train(runner)
     return runner
@@ -144,6 +145,20 @@ def test_checkpoint_on_a_full_disk(tmp_path: Path) -> None:
     runner.iter, runner.full = 2, False
     hook.after_train_iter(runner, 2)
     assert names(tmp_path) == ["iter_3.pth", "iter_3.pth.sha256", "last_checkpoint"]
+
+
+def test_checkpoint_of_no_numbers_errors(tmp_path: Path) -> None:
+    """Weights that are NaN are not saved, and the last good checkpoint stays."""
+    hook = Checkpoint(interval=1, max_keep_ckpts=1)
+    runner = saving(tmp_path, hook)
+    (tmp_path / ".a.png.7.partial").write_bytes(b"of a killed save")
+    hook.before_train(runner)
+    hook.after_train_iter(runner, 0)
+    runner.iter = 1
+    nn.init.constant_(runner.model.method.student.bias, float("nan"))
+    with pytest.raises(FloatingPointError, match="bias is NaN or infinite after iteration 2: noth"):
+        hook.after_train_iter(runner, 1)
+    assert names(tmp_path) == ["iter_1.pth", "iter_1.pth.sha256", "last_checkpoint"]
 
 
 def test_checkpoint_errors() -> None:

@@ -27,7 +27,7 @@ CASES = [
     (Literal["batch", "image"], ["batch"], ["all", 1], "'batch' or 'image'"),
     (Literal["auto"] | int, ["auto", 3], ["some"], "'auto', or a whole number"),
     (Mapping[int, int], [{7: 0}, {"7": 0}], [[7, 0]], "a dict"),
-    (Any, [1, None, object()], [], "Any"),
+    (Any, [1, None, frozenset()], [], "Any"),
     (ConfidenceShare, [{"type": "ConfidenceShare"}, None], [], "ConfidenceShare"),
 ]
 

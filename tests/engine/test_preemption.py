@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +17,8 @@ from uda.engine.preemption import EXIT_CODE, Preemption, exit_if_stopping, is_st
 
 def make_runner(hook: Preemption) -> Any:
     """As much of a Runner as the hook uses."""
-    return SimpleNamespace(hooks=[hook], iter=0)
+    saver = SimpleNamespace(saves_when_stopping=True)
+    return SimpleNamespace(hooks=[hook, saver], iter=0)
 
 
 def test_preemption_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +63,21 @@ def test_preemption_of_several_values(monkeypatch: pytest.MonkeyPatch) -> None:
     runner.iter = 1
     hook.after_train_iter(runner, 1)
     assert (asked, hook.stopping) == ([0], True)
+
+
+def test_preemption_without_a_saver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody saves, or another thread trains: a warning is given, the signal keeps its meaning."""
+    said: list[str] = []
+    monkeypatch.setattr(preemption, "print_log", lambda text, **_: said.append(text))
+    before = signal.getsignal(signal.SIGTERM)
+    hook = Preemption()
+    hook.before_train(SimpleNamespace(hooks=[hook]))
+    thread = threading.Thread(target=hook.before_train, args=(make_runner(hook),))
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "the run has no `Checkpoint` hook that would save" in said[0]
+    assert "only the main thread of a process hears signals" in said[1]
 
 
 def test_preemption_errors() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +153,26 @@ def kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
         return True
     assert process.returncode == 0
     return False
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+def test_signal_to_the_whole_job(tmp_path: Path) -> None:
+    """A cluster's SIGTERM reaches loader processes too, and from a stranger: it saves and exits.
+
+    From a stranger, because torch lets a loader process that its own parent ends go quietly.
+    """
+    write_config(tmp_path, iterations=100000, val_interval=100000, workers=2)
+    process = start(tmp_path / "config.py", tmp_path / "run")
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "run").glob("iter_*.pth")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    subprocess.run(["kill", "-TERM", "--", f"-{process.pid}"], check=True)
+    assert process.wait(60) == EXIT_CODE
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    session = record["sessions"][-1]
+    assert (session["outcome"], session["reason"]) == ("stopped", "SIGTERM")
+    assert (tmp_path / "run" / f"iter_{session['last_iteration']}.pth").is_file()
 
 
 @pytest.mark.slow

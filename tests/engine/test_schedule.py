@@ -78,3 +78,17 @@ def test_schedule_errors() -> None:
         make(end=0)
     with pytest.raises(ValueError, match="not 40000 and -1"):
         make(warmup=-1)
+
+
+def test_resume_with_more_iterations_values() -> None:
+    """The curve is that of the new config: half of the base rate at iteration 10 of 20."""
+    short, long = (
+        WarmUpPolyLR(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0), end=end, warmup=0)
+        for end in (10, 20)
+    )
+    for _ in range(9):
+        short.step()
+    long.load_state_dict(short.state_dict())
+    long.step()
+    assert long.last_step == 10
+    assert long.optimizer.param_groups[0]["lr"] == pytest.approx(0.5)

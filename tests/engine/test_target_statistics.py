@@ -79,6 +79,21 @@ def test_checkpoints_hold_them(folder: Path) -> None:
             torch.testing.assert_close(value, after[key], msg=key)
 
 
+def test_best_checkpoint_has_the_statistics_of_training(folder: Path) -> None:
+    """The best score is saved, and the run saved again, while validation is going on."""
+    config = load_config(folder / "config.py")
+    config.custom_hooks = [*HOOK, {"type": "TargetStatistics", "batch_size": 2}]
+    config.default_hooks.checkpoint.save_best = "student/mIoU"
+    make_runner(config, folder / "best").train()
+    (best,) = (folder / "best").glob("best_*.pth")
+    wanted = load(folder / "without" / "iter_6.pth")["state_dict"]
+    found = load(folder / "best" / "iter_6.pth")["state_dict"]
+    assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+    state = load(best)
+    own = {f"method.student.{k}": v for k, v in state["target_statistics"]["student"].items()}
+    assert any(not torch.equal(v, state["state_dict"][k]) for k, v in own.items())
+
+
 def test_validation_uses_them(folder: Path) -> None:
     """The scores in the log are those of the deployed networks."""
     config = load_config(folder / "config.py")
@@ -89,8 +104,8 @@ def test_validation_uses_them(folder: Path) -> None:
     assert found.metrics["aAcc"] == pytest.approx(logged["student/aAcc"], abs=0.01)
 
 
-def test_image_batches_values(folder: Path) -> None:
-    """Evenly spread images; a batch ends where the size changes."""
+def test_image_batches_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evenly spread images; a batch ends where the size changes; no last image stands alone."""
 
     class Sizes:
         def __len__(self) -> int:
@@ -109,6 +124,9 @@ def test_image_batches_values(folder: Path) -> None:
 
     assert drawn(9) == [[0, 1], [2], [3, 4]]
     assert drawn(3) == [[0, 2], [4]]
+    monkeypatch.setattr(Sizes, "__getitem__", lambda _, i: {
+        "inputs": torch.full((3, 2, 4), float(i)), "data_samples": i})  # fmt: skip
+    assert drawn(5) == [[0, 1], [2, 3, 4]]
     assert drawn(1) == [[0]]
 
 

@@ -102,6 +102,16 @@ def test_without_batch_normalisation_values() -> None:
     assert estimate_statistics(network, [torch.zeros(1, 3, 2, 2)]) == {}
 
 
+def test_single_values_keep_their_statistics() -> None:
+    """A layer behind a pooling to one pixel sees one value a channel: it stays as it is."""
+    network = nn.Sequential(nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(2))
+    network(torch.randn(4, 2, 5, 5) + 3)
+    before = network[2].running_mean.clone()
+    found = estimate_statistics(network, [torch.randn(1, 2, 5, 5)])
+    assert torch.equal(found["2.running_mean"], before)
+    assert not torch.equal(found["0.running_mean"], network[0].running_mean)
+
+
 def test_statistics_errors() -> None:
     """No images, and statistics of another network."""
     with pytest.raises(ValueError, match="were to be estimated on no image at all; give at least"):

@@ -78,15 +78,16 @@ def damage(path: Path) -> str | None:
     """
     try:
         if digest_file(path).is_file():
-            wanted = digest_file(path).read_text(encoding="utf-8").split()[:1]
-            return None if wanted == [digest(path)] else "its digest is another"
+            wanted = digest_file(path).read_bytes().split()[:1]
+            return None if wanted == [digest(path).encode()] else "its digest is another"
         with zipfile.ZipFile(path) as archive:
             bad = archive.testzip()
             return f"its part {bad} is damaged" if bad else None
     except zipfile.BadZipFile:
         return "it is cut off or no checkpoint"
-    except OSError as error:
-        return str(error)
+    except Exception as error:
+        # Damaged bytes lead the reader of archives into errors of many kinds.
+        return str(error) or type(error).__name__
 
 
 def checkpoints(folder: str | Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
@@ -14,7 +15,7 @@ from uda.engine.hooks import unwrapped
 from uda.engine.preemption import exit_if_stopping
 from uda.engine.random_state import saves_now
 from uda.engine.target_statistics import evaluation_statistics
-from uda.files import write_atomically
+from uda.files import remove_partial_files, write_atomically
 from uda.models.state_dicts import class_counts, first_differences
 
 _SHOWN = 3
@@ -38,6 +39,8 @@ class Checkpoint(CheckpointHook):
         ValueError: A number is out of range.
     """
 
+    saves_when_stopping = True
+
     def __init__(
         self, *, interval: int = 2000, max_keep_ckpts: int = 2, save_best: str | None = None
     ) -> None:
@@ -60,6 +63,8 @@ class Checkpoint(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Find the folder, and the best checkpoint of a run that is resumed."""
         self.out_dir: str = runner.work_dir
+        if runner.rank == 0:  # what a kill in the middle of a save has left
+            remove_partial_files(self.out_dir)
         self.file_backend = WholeFiles()
         self.best_ckpt_path = runner.message_hub.runtime_info.get("best_ckpt")
 
@@ -72,8 +77,20 @@ class Checkpoint(CheckpointHook):
             self._save_checkpoint(runner)
         exit_if_stopping(runner)
 
+    def _save_best_checkpoint(self, runner: Any, metrics: Any) -> None:
+        """Save the best, and only then remove the former best."""
+        former, self.best_ckpt_path = self.best_ckpt_path, None
+        super()._save_best_checkpoint(runner, metrics)
+        if self.best_ckpt_path is None:
+            self.best_ckpt_path = former
+            return
+        replaced = former is not None and former != self.best_ckpt_path
+        if replaced and runner.rank == 0 and Path(former).is_file():
+            self.file_backend.remove(former)
+
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         """Save, and only then remove what is one too many."""
+        check_weights(runner)
         hub = runner.message_hub
         before = hub.runtime_info.get("keep_ckpt_ids", [])
         saved = [s for s in before if s != step] + [step]
@@ -101,6 +118,23 @@ class Checkpoint(CheckpointHook):
 
     def _file(self, step: int) -> Path:
         return Path(self.out_dir) / self.filename_tmpl.format(step)
+
+
+def check_weights(runner: Any) -> None:
+    """Refuse to save weights that are no numbers; the last good checkpoint would go for them.
+
+    Raises:
+        FloatingPointError: Names the first parameter and the checkpoint that is left.
+    """
+    parameters = dict(unwrapped(runner).method.student.named_parameters())
+    finite = torch.stack([p.detach().isfinite().all() for p in parameters.values()])
+    if not bool(finite.all()):
+        name = list(parameters)[int(finite.logical_not().nonzero()[0])]
+        raise FloatingPointError(
+            f"{name} is NaN or infinite after iteration {runner.iter + 1}: nothing is saved, the "
+            f"last good checkpoint in {runner.work_dir} stays. Lower the learning rate, or train "
+            "with --amp off if half precision is on."
+        )
 
 
 @HOOKS.register_module()

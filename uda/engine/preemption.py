@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import all_reduce, barrier, get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -26,7 +27,9 @@ class Preemption(Hook):
 
     After the signal the iteration in progress is finished, a checkpoint is saved (by the run's
     `Checkpoint` hook) and the process exits with code 75. `--resume` goes on from there as if
-    nothing had happened. Several processes agree on the iteration, so that all stop at the same.
+    nothing had happened. Several processes agree on the iteration, so that all stop at the same,
+    and wait for the one that saves. Loader processes do not listen to the signals
+    (`AdaptationRunner`), since a cluster sends them to all processes of a job.
 
     Args:
         signals: Names of signals; clusters send SIGTERM, some also SIGUSR1 ahead of it.
@@ -53,8 +56,17 @@ class Preemption(Hook):
         self._former: dict[signal.Signals, Any] = {}
 
     def before_train(self, runner: Any) -> None:
-        """Listen to the signals."""
+        """Listen to the signals, if somebody saves and this is the main thread."""
         self.stopping, self.received = False, None
+        obstacle = ""
+        if not any(getattr(hook, "saves_when_stopping", False) for hook in runner.hooks):
+            obstacle = "the run has no `Checkpoint` hook that would save"
+        elif threading.current_thread() is not threading.main_thread():
+            obstacle = "only the main thread of a process hears signals"
+        if obstacle:
+            told = f"Preemption does nothing: {obstacle}."
+            print_log(told, logger="current", level=logging.WARNING)
+            return
         self._former = {number: signal.signal(number, self._receive) for number in self.signals}
 
     def after_train_iter(
@@ -84,7 +96,8 @@ class Preemption(Hook):
     def release(self) -> None:
         """Give the signals back to whom they belonged before."""
         for number, handler in self._former.items():
-            signal.signal(number, handler)
+            # None: the handler was not installed from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._former = {}
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -102,6 +115,8 @@ def exit_if_stopping(runner: Any) -> None:
             if isinstance(hook, Preemption):
                 hook.release()
                 mark_stopped(runner, hook.received or "another process was told to stop")
+        # Rank 0 may still be writing; a launcher kills the others' group when one has gone.
+        barrier()
         raise SystemExit(EXIT_CODE)
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
+import multiprocessing
+import signal
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from mmengine.registry import RUNNERS
@@ -20,6 +25,8 @@ _FILE_ONLY = (
     "Checkpoints will be saved to",
     "Exp name: ",
 )
+# Advice of mmengine to itself, as warnings.
+_NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
 
 @RUNNERS.register_module()
@@ -49,6 +56,15 @@ class AdaptationRunner(Runner):
                 handler.addFilter(is_for_the_console)
         logger.info(f"The run's folder is {self.work_dir}; its log has the config as used.")
         return logger
+
+    @staticmethod
+    def build_dataloader(*arguments: Any, **settings: Any) -> Any:
+        """The loader of mmengine, whose processes leave signals to the training process."""
+        loader = Runner.build_dataloader(*arguments, **settings)
+        loader.worker_init_fn = partial(start_worker, loader.worker_init_fn)
+        # Runs before multiprocessing's own, which asks by SIGTERM and would wait for ever.
+        atexit.register(end_workers)
+        return loader
 
     def load_checkpoint(
         self,
@@ -85,6 +101,31 @@ class AdaptationRunner(Runner):
         return checkpoint
 
 
+def start_worker(initialise: Callable[[int], None] | None, worker: int) -> None:
+    """Begin a loader process: it ignores SIGTERM, which clusters send to a whole job.
+
+    It ends with the training process (`end_workers`; torch's own watch over its parent), which
+    finishes its iteration first. Torch would have it die at once and take the training process
+    along.
+
+    Args:
+        initialise: What else a loader process does at its start.
+        worker: Its number.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if initialise is not None:
+        initialise(worker)
+
+
+def end_workers() -> None:
+    """End the loader processes that are still there, as they do not listen to SIGTERM."""
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch would raise at each of them
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
 def is_for_the_console(record: logging.LogRecord) -> bool:
     r"""Whether a message is for whoever watches, and not only for the log file.
 
@@ -95,4 +136,7 @@ def is_for_the_console(record: logging.LogRecord) -> bool:
     >>> is_for_the_console(record("Config:\nclasses = ..."))
     False
     """
-    return record.levelno > logging.INFO or not record.getMessage().startswith(_FILE_ONLY)
+    told = record.getMessage()
+    if told.startswith(_NOISE):
+        return False
+    return record.levelno > logging.INFO or not told.startswith(_FILE_ONLY)

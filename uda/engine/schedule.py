@@ -48,6 +48,11 @@ class WarmUpPolyLR(_ParamScheduler):
         self.warmup, self.warmup_ratio = warmup, warmup_ratio
         super().__init__(optimizer, "lr", begin=0, last_step=last_step, by_epoch=False)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on at the saved iteration; the curve is the config's, also if it was another."""
+        curve = ("iterations", "power", "warmup", "warmup_ratio")
+        super().load_state_dict({k: v for k, v in state_dict.items() if k not in curve})
+
     def factor(self, iteration: int) -> float:
         """Share of the base learning rate at `iteration`."""
         factor = (1 - min(iteration, self.iterations) / self.iterations) ** self.power

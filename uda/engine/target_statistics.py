@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from uda.engine.deploy import inference_pipeline
 from uda.engine.hooks import unwrapped
 from uda.engine.inference import LABEL_LOADERS
+from uda.engine.random_state import saves_now
 from uda.selftraining.norm_statistics import Statistics, estimate_statistics, using_statistics
 
 STATISTICS_KEY = "target_statistics"
@@ -47,7 +49,8 @@ class TargetStatistics(Hook):
         ValueError: A number is below 1.
     """
 
-    priority = "NORMAL"
+    # After Preemption, which says whether this iteration is the last; before Checkpoint.
+    priority = "LOW"
 
     def __init__(
         self, *, images: int = 128, batch_size: int = 4, dataset: Mapping[str, Any] | None = None
@@ -77,12 +80,19 @@ class TargetStatistics(Hook):
         """The weights are about to change: forget what was estimated for them."""
         self._found = None
 
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Estimate in all processes if rank 0 is about to save: SyncBN exchanges values."""
+        if get_world_size() > 1 and saves_now(runner):
+            self.statistics(runner)
+
     def before_val(self, runner: Any) -> None:
         """Exchange the statistics of all networks."""
         self._applied.enter_context(self.applied(runner))
 
-    def after_val(self, runner: Any) -> None:
-        """Put the statistics of training back."""
+    def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Put the statistics of training back, before the best checkpoint is saved."""
         self._applied.close()
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -171,9 +181,11 @@ def image_batches(
     """
     count = min(images, len(dataset))
     waiting: list[dict[str, Any]] = []
-    for index in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist():
+    indices = np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist()
+    for position, index in enumerate(indices):
         item = dataset[index]
-        full = len(waiting) == batch_size
+        # A last image alone would give a batch of one: it joins the batch before.
+        full = len(waiting) == batch_size and len(indices) - position > 1
         if waiting and (full or item["inputs"].shape != waiting[0]["inputs"].shape):
             yield _prepared(waiting, preprocessor)
             waiting = []

@@ -26,7 +26,8 @@ def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> Statis
     The network is left as it was.
 
     Args:
-        network: Any module; layers without running statistics are passed over.
+        network: Any module; layers without running statistics are passed over, and so are those
+            that see a single value a channel, which has no variance.
         batches: Images (N, 3, H, W) each, as the network takes them. A few dozen images are
             enough for whole street scenes.
 
@@ -47,10 +48,11 @@ def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> Statis
     momenta = [layer.momentum for layer in layers.values()]
     before = _copy(layers)
     network.eval()
-    for layer in layers.values():
-        layer.reset_running_stats()
-        layer.momentum = None  # torch's way to ask for the plain mean over batches
-        layer.train()
+    hooks = [layer.register_forward_pre_hook(_use_batch) for layer in layers.values()]
+    for name, layer in layers.items():
+        # With no momentum torch takes the plain mean over batches; the first replaces what was.
+        layer.momentum = None
+        _counter(name, layer).zero_()
     try:
         if _run(network, batches) == 0:
             raise ValueError(
@@ -59,6 +61,8 @@ def estimate_statistics(network: nn.Module, batches: Iterable[Tensor]) -> Statis
             )
         return _copy(layers)
     finally:
+        for hook in hooks:
+            hook.remove()
         load_statistics(network, before)
         for layer, momentum in zip(layers.values(), momenta, strict=True):
             layer.momentum = momentum
@@ -110,6 +114,19 @@ def norm_layers(network: nn.Module) -> dict[str, _BatchNorm]:
         for name, module in network.named_modules()
         if isinstance(module, _BatchNorm) and module.running_mean is not None
     }
+
+
+def _use_batch(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Normalise by the batch where it has a variance, else by the layer's own statistics."""
+    values = inputs[0]
+    layer.training = values.numel() // values.shape[1] > 1
+
+
+def _counter(name: str, layer: _BatchNorm) -> Tensor:
+    counter = layer.num_batches_tracked
+    if counter is None:
+        raise ValueError(f"The layer {name} keeps running statistics without a counter.")
+    return counter
 
 
 def _run(network: nn.Module, batches: Iterable[Tensor]) -> int:
