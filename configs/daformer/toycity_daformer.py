@@ -1,6 +1,8 @@
 # python tools/train.py configs/daformer/toycity_daformer.py
-# ToyCity's drawn source -> its drawn target, DAFormer. Expected: see docs/results.md.
-# Cost: see docs/results.md.
+# ToyCity's drawn source -> its drawn target, DAFormer. Expected: 20.7 mIoU with 300
+# iterations (seed 0, docs/results.md); not measured with these 600.
+# Data: python tools/make_toycity.py data/toycity
+# Cost: not measured; made for one CPU core.
 _base_ = [
     "../_base_/data/toycity.py",
     "../_base_/models/efficientnet_lite0.py",
