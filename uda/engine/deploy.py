@@ -50,7 +50,7 @@ def write_deploy_checkpoints(
         content = io.BytesIO()
         torch.save({"state_dict": state, "meta": {"dataset_meta": meta, "network": name}}, content)
         write_atomically(folder / f"{name}.pth", content.getvalue())
-    deploy_config(config).dump(str(folder / "config.py"))
+    write_atomically(folder / "config.py", deploy_config(config).pretty_text.encode())
 
 
 def deploy_config(config: Config) -> Config:
