@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_table_says_it_all() -> None:
         ],
     )
     report.sort()
-    console = Console(width=70, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(width=70, record=True, file=io.StringIO())
     print_report(report, console)
     text = console.export_text()
     assert "source: 3 images and 2 labels" in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_estimate_statistics_parity() -> None:
 def test_estimate_statistics_leaves_the_network() -> None:
     """Modes, momenta, buffers and weights are as before, after success and after an error."""
 
-    def broken() -> object:
+    def broken() -> Iterator[Tensor]:
         yield torch.randn(2, 3, 6, 6)
         raise OSError("unreadable image")
 
@@ -75,7 +76,7 @@ def test_estimate_statistics_leaves_the_network() -> None:
     estimate_statistics(network, [torch.randn(2, 3, 6, 6)])
     assert state(network) == before
     with pytest.raises(OSError, match="unreadable image"):
-        estimate_statistics(network, broken())  # type: ignore[arg-type]
+        estimate_statistics(network, broken())
     assert state(network) == before
 
 

@@ -25,6 +25,8 @@ _FILE_ONLY = (
     "Checkpoints will be saved to",
     "Exp name: ",
 )
+# What clusters tell a job to stop with; `Preemption` hears the first, or those it is given.
+STOP_SIGNALS = ("SIGTERM", "SIGUSR1", "SIGUSR2")
 # Advice of mmengine to itself, as warnings.
 _NOISE = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 
@@ -102,7 +104,7 @@ class AdaptationRunner(Runner):
 
 
 def start_worker(initialise: Callable[[int], None] | None, worker: int) -> None:
-    """Begin a loader process: it ignores SIGTERM, which clusters send to a whole job.
+    """Begin a loader process: it ignores the signals that clusters send to a whole job.
 
     It ends with the training process (`end_workers`; torch's own watch over its parent), which
     finishes its iteration first. Torch would have it die at once and take the training process
@@ -112,7 +114,9 @@ def start_worker(initialise: Callable[[int], None] | None, worker: int) -> None:
         initialise: What else a loader process does at its start.
         worker: Its number.
     """
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for name in STOP_SIGNALS:
+        if hasattr(signal, name):  # Windows has the first alone
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if initialise is not None:
         initialise(worker)
 
