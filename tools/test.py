@@ -161,5 +161,10 @@ def out_file(out: str, name: str | None, *, several: bool) -> Path:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        from uda.engine.failures import explained
+
+        told = explained(error)
+        if told is None:
+            raise
+        sys.exit(told)

@@ -70,6 +70,8 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
         write_config(folder, workers=workers)
     config = load_config(file)
     config.model.method = copy.deepcopy(METHODS[method])
+    if method == "class_balanced":
+        config.model.micro_batches = 2
     config.custom_hooks = copy.deepcopy(HOOKS)
     if method == "source_only":
         config.train_dataloader.dataset.target = None

@@ -74,6 +74,7 @@ class Checkpoint(CheckpointHook):
         """Save if it is time; exit if the run was told to stop."""
         if saves_now(runner):
             runner.logger.info(f"Saving checkpoint at {runner.iter + 1} iterations")
+            unwrapped(runner).log.average()  # only one process writes its open sums
             self._save_checkpoint(runner)
         exit_if_stopping(runner)
 

@@ -19,6 +19,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """Sentences about what does not go together in a config, each with its place."""
     yield from _schedules(config)
     yield from _accumulation(config)
+    yield from _processes(config)
     yield from _pipelines(config)
     yield from _crops(config)
 
@@ -62,8 +63,22 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
     if count != 1:
         yield (
             f"optim_wrapper.accumulative_counts={count}: a method makes one optimiser step an "
-            "iteration, and accumulating gradients over several is not built. Use a larger "
-            "batch_size, or more processes."
+            "iteration. For a batch that does not fit into memory set train_dataloader.batch_size "
+            f"to the size you want and model.micro_batches={count}."
+        )
+
+
+def _processes(config: Mapping[str, Any]) -> Iterator[str]:
+    wrapper = config.get("model_wrapper_cfg")
+    if wrapper and wrapper.get("type") != "Replicated":
+        yield (
+            f"model_wrapper_cfg: {wrapper.get('type')} would train the first pass of a method "
+            "only; leave model_wrapper_cfg out, several processes are wrapped in Replicated."
+        )
+    if config.get("sync_bn"):
+        yield (
+            f"sync_bn={config['sync_bn']!r}: mmengine would replace timm's BatchNorm layers and "
+            "lose the activation in them; set model.sync_batch_norm=True instead."
         )
 
 

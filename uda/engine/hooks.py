@@ -35,6 +35,7 @@ class DeviceLogger(LoggerHook):
     ) -> None:
         """Fetch and write, if it is time."""
         if self.every_n_inner_iters(batch_idx, self.interval):
+            unwrapped(runner).log.average()
             means = unwrapped(runner).log.pop()
             check_finite(means, runner.iter + 1, self.interval)
             for name, value in means.items():

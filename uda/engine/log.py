@@ -6,11 +6,15 @@ import math
 from collections.abc import Mapping
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 
 class DeviceScalars:
-    """Running means of named scalars; only `pop` waits for the device."""
+    """Running means of named scalars; only `pop` waits for the device.
+
+    Several processes add scalars of the same names, as they make the same passes.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -24,6 +28,18 @@ class DeviceScalars:
                 value = value + self._sums[name].to(value.device)
             self._sums[name] = value
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    def average(self) -> None:
+        """Replace each sum by its mean over the processes, in one exchange.
+
+        Every process has to call it. After that the scalars of one process, the one that writes
+        logs and checkpoints, are those of all.
+        """
+        if not self._sums or get_world_size() == 1:
+            return
+        flat = torch.stack(list(self._sums.values()))
+        torch.distributed.all_reduce(flat)
+        self._sums = dict(zip(self._sums, flat / get_world_size(), strict=True))
 
     def pop(self) -> dict[str, float]:
         """The mean of each scalar since the last call, fetched in one transfer."""

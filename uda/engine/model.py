@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
@@ -69,6 +70,11 @@ class DomainAdaptation(BaseModel):
         evaluate: Names of the networks that validation runs.
         channels_last: Keep images and weights in channels-last layout, which is faster for
             convolutional encoders; rounding differs.
+        micro_batches: Into how many parts the student's passes cut a batch, to need less memory:
+            what is known as gradient accumulation, with the losses of the whole batch. Each part
+            is computed a second time in the backward pass.
+        sync_batch_norm: With several processes, BatchNorm takes its statistics over the images of
+            all of them. Needs CUDA.
     """
 
     method: Method
@@ -81,10 +87,12 @@ class DomainAdaptation(BaseModel):
         data_preprocessor: Mapping[str, Any],
         evaluate: Sequence[str] = ("student", "teacher"),
         channels_last: bool = False,
+        micro_batches: int = 1,
+        sync_batch_norm: bool = False,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
         self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
-        student = SegmentationNetwork.from_config(network)
+        student = SegmentationNetwork.from_config(network, micro_batches=micro_batches)
         self.num_classes: int = student.num_classes
         self.method = build_method(
             method,
@@ -93,6 +101,8 @@ class DomainAdaptation(BaseModel):
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
         )
+        if sync_batch_norm:
+            synchronise_batch_norm(self.method)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
         self.average_gradients: Any = None
@@ -148,7 +158,10 @@ class DomainAdaptation(BaseModel):
         """
         if mode != "predict":
             raise ValueError(
-                f"DomainAdaptation is trained by train_step; mode {mode!r} is not used."
+                f"DomainAdaptation is trained by train_step; forward(mode={mode!r}) is what a "
+                "foreign wrapper for several processes calls, and it would train nothing. Start by "
+                "`torchrun ... tools/train.py CONFIG --launcher pytorch`, which wraps the model in "
+                "uda.engine.distributed.Replicated."
             )
         samples = data_samples or []
         networks: dict[str, Any] = dict(self.method.networks())

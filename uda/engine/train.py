@@ -115,6 +115,7 @@ def build_runner(
         config.model_wrapper_cfg = {"type": "Replicated"}
         if not torch.cuda.is_available():
             start_gloo(launcher)
+        count_each_image_once(config)
     found = newest_checkpoint(work_dir) if resume else None
     if found is not None:
         config.load_from = str(found)
@@ -126,6 +127,17 @@ def build_runner(
     runner.register_hook(FittingCheckpoint())
     runner.register_hook(RunRecord())
     return runner
+
+
+def count_each_image_once(config: Config) -> None:
+    """Have validation in several processes see no image twice, unless the config insists.
+
+    mmengine's sampler repeats images until all processes have equally many.
+    """
+    for name in ("val_dataloader", "test_dataloader"):
+        sampler = (config.get(name) or {}).get("sampler")
+        if isinstance(sampler, dict) and sampler.get("type") == "DefaultSampler":
+            sampler.setdefault("round_up", False)
 
 
 def set_precision(config: Config, amp: Precision) -> None:
@@ -150,18 +162,3 @@ def start_gloo(launcher: Launcher) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
-
-
-def one_sentence(error: BaseException) -> str:
-    r"""What an error says, without the traceback that a loader's worker process puts before it.
-
-    >>> told = "Caught ValueError in DataLoader worker process 0.\nTraceback ...\nValueError: No."
-    >>> one_sentence(ValueError(told))
-    'No.'
-    """
-    told = str(error).strip()
-    if not (told.startswith("Caught ") and "in DataLoader worker" in told.partition("\n")[0]):
-        return told
-    last = told.splitlines()[-1]
-    name, colon, sentence = last.partition(": ")
-    return sentence if colon and name.replace(".", "").isidentifier() else last

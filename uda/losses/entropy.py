@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from uda.processes import mean_over
+
 
 def entropy_map(logits: Tensor) -> Tensor:
     """The entropy `-sum_k p_k log p_k` of each prediction, in nats.
@@ -38,4 +40,4 @@ def mean_entropy(logits: Tensor, mask: Tensor | None = None) -> Tensor:
     if mask is None:
         return entropy.mean()
     kept = mask.to(entropy.dtype)
-    return (entropy * kept).sum() / kept.sum().clamp(min=1)
+    return mean_over((entropy * kept).sum(), kept.sum())

@@ -6,6 +6,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from uda.processes import averaged
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -47,7 +48,7 @@ class ConfidenceShare(Selector):
         """One weight for the batch, or for each image."""
         confident = confidence >= self.threshold
         if self.scope == "batch":
-            share = confident.to(probs.dtype).mean()
+            share = averaged(confident.to(probs.dtype).mean())
         else:
             trusted_pixels = trusted.sum((1, 2), keepdim=True).clamp(min=1)
             share = (confident & trusted).sum((1, 2), keepdim=True).to(probs.dtype) / trusted_pixels
