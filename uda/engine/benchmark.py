@@ -76,8 +76,9 @@ def time_step(
     adapting = config.train_dataloader.dataset.get("target") is not None
     batch = random_batch(images, size, model.num_classes, device, adapting=adapting)
     from uda.engine.model import RunnerOptimiser
+    from uda.engine.number_watch import NumberWatch
 
-    optimiser = RunnerOptimiser(wrapper, model)
+    optimiser = RunnerOptimiser(wrapper, model, average=None, watch=NumberWatch())
     walls, cpus = _time(
         lambda: model.method.training_step(batch, optimiser), device, iterations, warm_up
     )

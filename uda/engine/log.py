@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -61,18 +60,3 @@ class DeviceScalars:
         """Go on with sums from `state_dict`; they move to the device of what is added next."""
         self._sums = {name: value for name, (value, _) in state.items()}
         self._counts = {name: count for name, (_, count) in state.items()}
-
-
-def check_finite(means: Mapping[str, float], iteration: int, interval: int) -> None:
-    """Raise if a logged mean is not a finite number.
-
-    Raises:
-        FloatingPointError: Names the scalars and the iterations.
-    """
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if bad:
-        raise FloatingPointError(
-            f"{', '.join(bad)} became NaN or infinite in iterations "
-            f"{iteration - interval + 1} to {iteration}. Lower the learning rate, or train with "
-            "--amp off if half precision is on; the last checkpoint is untouched."
-        )

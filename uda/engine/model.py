@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
 from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
+from uda.engine.number_watch import NumberWatch
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
@@ -31,10 +32,18 @@ class RunnerOptimiser:
         wrapper: From the Runner.
         model: The model, for the wrapper's precision context.
         average: Averages gradients over processes before the step; None for one process.
+        watch: Sees the gradients before each step, and may refuse it.
     """
 
-    def __init__(self, wrapper: OptimWrapper, model: nn.Module, average: Any = None) -> None:
-        self.wrapper, self.model, self.average = wrapper, model, average
+    def __init__(
+        self,
+        wrapper: OptimWrapper,
+        model: nn.Module,
+        *,
+        average: Callable[[], None] | None,
+        watch: NumberWatch,
+    ) -> None:
+        self.wrapper, self.model, self.average, self.watch = wrapper, model, average, watch
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -45,10 +54,17 @@ class RunnerOptimiser:
         self.wrapper.backward(loss)
 
     def step(self) -> None:
-        """Average over processes, then move the weights."""
+        """Average over processes, then move the weights, if the gradient is one."""
         if self.average is not None:
             self.average()
-        self.wrapper.step()
+        # Gradients in fp16 are scaled, and overflow now and then: the wrapper skips such steps.
+        scaled = isinstance(self.wrapper, AmpOptimWrapper)
+        if scaled or self.watch.allows(self._parameters()):
+            self.wrapper.step()
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.wrapper.optimizer.param_groups:
+            yield from group["params"]
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes run."""
@@ -105,7 +121,10 @@ class DomainAdaptation(BaseModel):
             synchronise_batch_norm(self.method)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
-        self.average_gradients: Any = None
+        # A hook replaces the watch, and says which iteration it is.
+        self.watch = NumberWatch()
+        self.iteration = 0
+        self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
@@ -122,10 +141,13 @@ class DomainAdaptation(BaseModel):
         The log stays on the device until a hook asks for it (`self.log`), so that no iteration
         waits for it; nothing is returned to the Runner.
         """
-        optimiser = RunnerOptimiser(optim_wrapper, self, self.average_gradients)
+        optimiser = RunnerOptimiser(
+            optim_wrapper, self, average=self.average_gradients, watch=self.watch
+        )
         batch = self.batch(data)
+        self.watch.begin()
         try:
-            self.log.add(self.method.training_step(batch, optimiser))
+            log = self.method.training_step(batch, optimiser)
         except ValueError as error:
             if _LONE_VALUE not in str(error):
                 raise
@@ -134,6 +156,9 @@ class DomainAdaptation(BaseModel):
                 f"{_images(batch)}. Set train_dataloader.batch_size to at least 2, or use a head "
                 "without BatchNorm behind global pooling (norm_cfg of another type)."
             ) from error
+        self.watch.record(log, self.iteration)
+        if not self.watch.refused:
+            self.log.add(log)
         return {}
 
     def batch(self, data: Mapping[str, Any]) -> Batch:

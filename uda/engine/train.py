@@ -18,6 +18,7 @@ from uda.engine.config import check_complete, check_config, check_options, check
 from uda.engine.config_file import merge_options, read_config
 from uda.engine.config_values import HIGHEST_SEED
 from uda.engine.determinism import choose_determinism
+from uda.engine.non_finite import NonFinite
 from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
 from uda.models.segmentation_network import check_num_classes
@@ -124,6 +125,8 @@ def build_runner(
     runner.trust_checkpoint = trust_checkpoint
     if resume and found is None:
         runner.logger.warning(f"There is no checkpoint in {work_dir} yet: a new run starts.")
+    if not any(isinstance(hook, NonFinite) for hook in runner.hooks):
+        runner.register_hook(NonFinite())
     runner.register_hook(FittingCheckpoint())
     runner.register_hook(RunRecord())
     return runner

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
+from uda.selftraining.health import largest_class_share
 from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
@@ -92,6 +93,7 @@ class SelfTraining(Method):
             "accuracy": pixel_accuracy(output.logits, mixed.label),
             "pseudo_weight": pseudo.weight.mean(),
             "confidence": pseudo.confidence.mean(),
+            "largest_class": largest_class_share(pseudo),
         }
         del output
         yield Pass("mixed", losses, metrics)
