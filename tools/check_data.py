@@ -20,7 +20,7 @@ UNUSABLE = 2
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    from mmengine.config import DictAction
+    from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
         description="Read every image and label of a config as training would, and tell what "
@@ -30,7 +30,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config"
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
     )
     cores = os.cpu_count() or 1
     parser.add_argument(

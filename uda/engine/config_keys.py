@@ -87,6 +87,13 @@ PLACES: dict[str, tuple[Registry, ...]] = {
     "log_processor": (LOG_PROCESSORS,),
     "visualizer": (VISUALIZERS, VISBACKENDS),
 }
+# Dicts that are read by key, of which mmengine leaves unknown ones unread or fails at them late.
+PLAIN_KEYS = {
+    "custom_imports": {"imports", "allow_failed_imports"},
+    "env_cfg": {"cudnn_benchmark", "dist_cfg", "mp_cfg", "resource_limit"},
+    "env_cfg.mp_cfg": {"mp_start_method", "opencv_num_threads"},
+    "randomness": {"seed", "deterministic", "diff_rank_seed"},
+}
 # Classes that another class builds by name, without a registry.
 UNREGISTERED = {"RareClassSampling": RareClassSampling}
 # Places whose dict may go without a `type`.

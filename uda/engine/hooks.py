@@ -9,6 +9,8 @@ from mmengine.registry import HOOKS
 
 from uda.engine.pictures import overview
 
+_HISTORY = 1000  # values of a logged scalar that are kept at least
+
 
 def unwrapped(runner: Any) -> Any:
     """The model of a Runner, without the wrapper for several processes."""
@@ -40,6 +42,7 @@ class DeviceLogger(LoggerHook):
         if self.fetch(runner, batch_idx):
             for name, value in self.means.items():
                 runner.message_hub.update_scalar(f"train/{name}", value)
+            bound_histories(runner)
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def fetch(self, runner: Any, batch_idx: int) -> bool:
@@ -64,6 +67,20 @@ class DeviceLogger(LoggerHook):
         """Go on with the sums of a run that is resumed."""
         if runner.cfg.get("resume"):
             unwrapped(runner).log.load_state_dict(checkpoint.get("log_sums", {}))
+
+
+def bound_histories(runner: Any) -> None:
+    """Keep the latest values of each logged scalar, as many as the log's windows can ask for.
+
+    mmengine keeps a million, among them time and learning rate of every iteration, copies them all
+    in every iteration and saves them with every checkpoint. A window named in words ("global")
+    asks for all of them and gets them.
+    """
+    processor = runner.log_processor
+    windows = [processor.window_size, *(c.get("window_size", 1) for c in processor.custom_cfg)]
+    if all(isinstance(window, int) for window in windows):
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = max(_HISTORY, *windows)
 
 
 @HOOKS.register_module()

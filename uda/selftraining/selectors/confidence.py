@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from uda.processes import averaged
@@ -51,7 +52,10 @@ class ConfidenceShare(Selector):
             share = averaged(confident.to(probs.dtype).mean())
         else:
             trusted_pixels = trusted.sum((1, 2), keepdim=True).clamp(min=1)
-            share = (confident & trusted).sum((1, 2), keepdim=True).to(probs.dtype) / trusted_pixels
+            # Half precision cannot hold the number of pixels of an image.
+            wide = torch.promote_types(probs.dtype, torch.float32)
+            count = (confident & trusted).sum((1, 2), keepdim=True).to(wide)
+            share = (count / trusted_pixels).to(probs.dtype)
         return PseudoLabel(label, share.expand_as(confidence).clone(), confidence)
 
 
