@@ -14,12 +14,13 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import uda.engine  # noqa: F401 - registers
-from uda.engine.model import build_method
+from uda.engine.model import build_method, further_batches
+from uda.engine.train import load_config, set_further_batches
 from uda.evaluation import SegmentationMetric
 from uda.methods import Method
 from uda.registry import METHODS
 
-from .tiny_run import SIZE, data_config, model_config, write_data
+from .tiny_run import SIZE, data_config, model_config, write_config, write_data
 
 
 @pytest.fixture(scope="module")
@@ -166,6 +167,46 @@ def test_build_own_method_values() -> None:
         assert own.strength == 2
     finally:
         METHODS._module_dict.pop("OwnMethodOfATest")
+
+
+WIDE = {"type": "LookAhead", "mode": "wide", "steps": 2}
+
+
+def test_look_ahead_values(loaders: dict[str, Any]) -> None:
+    """One key of the config, whatever the method; the further batches come from the loader."""
+    method = {**model_config()["method"], "look_ahead": WIDE}
+    assert further_batches(method) == 2
+    assert further_batches(model_config()["method"]) == 0
+    assert further_batches({**method, "look_ahead": {**WIDE, "mode": "deep"}}) == 0
+    model = make_model(method=method)
+    dataset = DATASETS.build(ConfigDict({**loaders["train_dataloader"]["dataset"], "further": 2}))
+    data = pseudo_collate([dataset[(0, 0)], dataset[(0, 1)]])
+    assert "virtual/loss" not in train_once(model, data)
+    assert "virtual/loss" in train_once(model, data)
+    del data["further"]
+    with pytest.raises(ValueError, match="needs 2 further batches an iteration and got 0"):
+        train_once(model, data)
+
+
+def test_further_batches_of_a_run_values(tmp_path: Path) -> None:
+    """The data set of a run draws what the look-ahead needs; without one it is left alone."""
+    config = load_config(write_config(tmp_path))
+    set_further_batches(config)
+    assert "further" not in config.train_dataloader.dataset
+    for settings, wanted in ((WIDE, 2), ({"type": "LookAhead"}, 0)):
+        config.model.method.look_ahead = settings
+        set_further_batches(config)
+        assert config.train_dataloader.dataset.further == wanted
+
+
+def test_look_ahead_config_errors(tmp_path: Path) -> None:
+    """A wrong key or value of a look-ahead is told before anything is built."""
+    config = write_config(tmp_path)
+    key = "model.method.look_ahead"
+    with pytest.raises(ValueError, match=r"LookAhead has no argument 'step'. Did you mean 'steps'"):
+        load_config(config, {key: {"type": "LookAhead", "step": 2}})
+    with pytest.raises(ValueError, match=r"look_ahead.mode='long': wanted 'deep' or 'wide'"):
+        load_config(config, {key: {"type": "LookAhead", "mode": "long"}})
 
 
 def test_build_method_errors() -> None:

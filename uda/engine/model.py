@@ -17,6 +17,7 @@ from uda.engine.log import DeviceScalars
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
+from uda.selftraining import LookAhead
 from uda.structures import Batch, Labelled, Unlabelled
 
 # How torch's BatchNorm begins to say that a batch of one image was pooled to one pixel.
@@ -34,6 +35,12 @@ class RunnerOptimiser:
 
     def __init__(self, wrapper: OptimWrapper, model: nn.Module, average: Any = None) -> None:
         self.wrapper, self.model, self.average = wrapper, model, average
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """The torch optimiser inside."""
+        optimiser: torch.optim.Optimizer = self.wrapper.optimizer
+        return optimiser
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -114,8 +121,10 @@ class DomainAdaptation(BaseModel):
         """
         optimiser = RunnerOptimiser(optim_wrapper, self, self.average_gradients)
         batch = self.batch(data)
+        # Each goes to the device when it is wanted, so that only one is there at a time.
+        further = (self.batch(pair) for pair in data.get("further", ()))
         try:
-            self.log.add(self.method.training_step(batch, optimiser))
+            self.log.add(self.method.training_step(batch, optimiser, further))
         except ValueError as error:
             if _LONE_VALUE not in str(error):
                 raise
@@ -133,10 +142,14 @@ class DomainAdaptation(BaseModel):
             [sample.gt_sem_seg.data for sample in data["source"]["data_samples"]]
         )
         source = Labelled(images.to(memory_format=self.memory_format), label)
-        if "target" not in data:
-            return Batch(source)
-        images, valid = self.training_batches.images(data["target"]["inputs"])
-        return Batch(source, Unlabelled(images.to(memory_format=self.memory_format), valid))
+        targets = (self._unlabelled(data.get(name)) for name in ("target", "second_target"))
+        return Batch(source, *targets)
+
+    def _unlabelled(self, items: Mapping[str, Any] | None) -> Unlabelled | None:
+        if items is None:
+            return None
+        images, valid = self.training_batches.images(items["inputs"])
+        return Unlabelled(images.to(memory_format=self.memory_format), valid)
 
     def forward(
         self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "predict"
@@ -190,6 +203,15 @@ def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:
     return known
 
 
+def further_batches(config: Mapping[str, Any]) -> int:
+    """How many batches beside the real one the method of a config wants in an iteration."""
+    look_ahead = config.get("look_ahead")
+    if look_ahead is None:
+        return 0
+    built: LookAhead = registry.build_part(registry.LOOK_AHEADS, look_ahead)
+    return built.further_batches
+
+
 def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -> Method:
     """The method that `config` describes, with all its parts, around `student`.
 
@@ -215,5 +237,8 @@ def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -
         settings["terms"] = [
             registry.build_part(registry.TERMS, term, **shared) for term in settings["terms"]
         ]
+    look_ahead = settings.pop("look_ahead", None)
     method: Method = registry.build_part(registry.METHODS, settings, student=student, **shared)
+    if look_ahead is not None:
+        method.use_look_ahead(registry.build_part(registry.LOOK_AHEADS, look_ahead))
     return method
