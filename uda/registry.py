@@ -40,7 +40,7 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ClassBalancedThreshold,
         selftraining.EntropyPercentile,
     ),
-    MIXERS: (selftraining.ClassMix, selftraining.CutMix),
+    MIXERS: (selftraining.ClassMix, selftraining.CutMix, selftraining.TargetMix),
     VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),
     TERMS: (selftraining.FeatureDistance, selftraining.EntropyMinimisation),
     LOOK_AHEADS: (selftraining.LookAhead,),

@@ -14,7 +14,9 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import uda.engine  # noqa: F401 - registers
+from uda.engine.evaluate import load_network
 from uda.engine.model import build_method, further_batches
+from uda.engine.optim import ParameterGroups
 from uda.engine.train import load_config, set_further_batches
 from uda.evaluation import SegmentationMetric
 from uda.methods import Method
@@ -207,6 +209,55 @@ def test_look_ahead_config_errors(tmp_path: Path) -> None:
         load_config(config, {key: {"type": "LookAhead", "step": 2}})
     with pytest.raises(ValueError, match=r"look_ahead.mode='long': wanted 'deep' or 'wide'"):
         load_config(config, {key: {"type": "LookAhead", "mode": "long"}})
+
+
+def dual_config(**changes: Any) -> dict[str, Any]:
+    """Two groups of the tiny method, the second looking ahead widely."""
+    group = model_config()["method"]
+    return {
+        "type": "DualTeacherStudent",
+        "primary": group,
+        "secondary": {**group, "look_ahead": WIDE},
+        "target_mix": {"type": "TargetMix"},
+        **changes,
+    }
+
+
+def test_dual_teacher_student_values(loaders: dict[str, Any]) -> None:
+    """Two networks of one config with other weights; one optimiser for both; two target draws."""
+    model = make_model(method=dual_config(), evaluate=["student", "primary_teacher"])
+    assert further_batches(dual_config()) == model.method.further_batches == 2
+    one, two = (group.student for group in model.method.groups)
+    heads = [student.segmentor.decode_head.conv_seg.weight for student in (one, two)]
+    assert not torch.equal(*heads)
+    wrapper = ParameterGroups({"optimizer": {"type": "SGD", "lr": 0.1}})(model)
+    moved = sum(len(group["params"]) for group in wrapper.optimizer.param_groups)
+    assert moved == len(list(one.parameters())) + len(list(two.parameters()))
+    settings = {"further": 2, "second_target": True}
+    dataset = DATASETS.build(ConfigDict({**loaders["train_dataloader"]["dataset"], **settings}))
+    data = pseudo_collate([dataset[(0, 0)], dataset[(0, 1)]])
+    batch = model.batch(data)
+    assert not torch.equal(batch.second_target.image, batch.target.image)
+    before = [head.clone() for head in heads]
+    for _ in range(2):
+        assert model.train_step(data, wrapper) == {}
+    assert not any(torch.equal(old, new) for old, new in zip(before, heads, strict=True))
+    assert "secondary/virtual/loss" in model.log.pop()
+
+
+def test_dual_teacher_student_checkpoint_values(tmp_path: Path) -> None:
+    """A full checkpoint gives the deployed group's networks to the tools."""
+    config = load_config(write_config(tmp_path))
+    for deploy in ("primary", "secondary"):
+        config.model.method = ConfigDict(dual_config(deploy=deploy))
+        config.model.method.secondary.pop("look_ahead")
+        model = MODELS.build(config.model)
+        model.init_weights()
+        file = tmp_path / f"{deploy}.pth"
+        torch.save({"state_dict": model.state_dict()}, file)
+        wanted = getattr(model.method, deploy).student.segmentor.decode_head.conv_seg.weight
+        loaded: Any = load_network(config, file).segmentor
+        assert torch.equal(loaded.decode_head.conv_seg.weight, wanted)
 
 
 def test_build_method_errors() -> None:

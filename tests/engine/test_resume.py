@@ -47,6 +47,13 @@ METHODS: dict[str, dict[str, Any]] = {
         selector={"type": "ClassBalancedThreshold", "momentum": 0.9, "ramp": 4},
         look_ahead={"type": "LookAhead", "mode": "wide", "steps": 2},
     ),
+    "dual": {
+        "type": "DualTeacherStudent",
+        "primary": _method(),
+        "secondary": _method(look_ahead={"type": "LookAhead", "steps": 1}),
+        "target_mix": {"type": "TargetMix"},
+        "start_exchange": 2,
+    },
 }
 HOOKS = [
     {"type": "RandomState"},

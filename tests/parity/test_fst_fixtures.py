@@ -9,7 +9,7 @@ import pytest
 
 from tests.parity.runner import run
 
-FAMILIES = ("fst",)
+FAMILIES = ("fst", "dts")
 
 
 def folder_of(shared: Path, family: str) -> Path:
@@ -41,6 +41,11 @@ def test_shared_parity(family: str, shared: Path, capsys: pytest.CaptureFixture[
         ("fst", "derived_wide_n2_adamw", "t1.r.grad.conv1.weight"),
         ("fst", "derived_ssl_k3_adamw", "t2.ema4.teacher.conv2.weight"),
         ("fst", "ssl_unsup_loss_p80", "grad_predict"),
+        ("dts", "dts_cross_adamw", "t2.g1.student.conv1.weight"),
+        ("dts", "dts_cross_adamw", "t1.g2.loss_tt"),
+        ("dts", "dts_mean_sgd", "t2.teacher1.prob_b"),
+        ("dts", "dts_own_adamw", "t2.g1.target_share"),
+        ("dts", "dts_cross_nosource_adamw", "t1.g2.grad.conv1.weight"),
     ],
     ids=lambda value: value.replace(".", "-"),
 )

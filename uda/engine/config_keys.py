@@ -99,6 +99,8 @@ BUILDER_KEYS = {
     "norm_cfg": {"requires_grad"},
     # Any method can look ahead, so that none has to take it as an argument.
     "method": {"look_ahead"},
+    "primary": {"look_ahead"},
+    "secondary": {"look_ahead"},
 }
 # Keys of a loader: torch's own, and those that mmengine takes out.
 LOADER_KEYS = set(inspect.signature(DataLoader).parameters) | {

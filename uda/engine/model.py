@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +22,15 @@ from uda.models import SegmentationNetwork
 from uda.selftraining import LookAhead
 from uda.structures import Batch, Labelled, Unlabelled
 
+# Keys of a method's config under which single parts stand, and groups: methods of their own.
+PARTS = {
+    "teacher": registry.TEACHERS,
+    "selector": registry.SELECTORS,
+    "mixer": registry.MIXERS,
+    "target_mix": registry.MIXERS,
+    "view": registry.VIEWS,
+}
+GROUPS = ("primary", "secondary")
 # How torch's BatchNorm begins to say that a batch of one image was pooled to one pixel.
 _LONE_VALUE = "Expected more than 1 value per channel"
 
@@ -96,6 +107,7 @@ class DomainAdaptation(BaseModel):
         self.method = build_method(
             method,
             student,
+            another=lambda: SegmentationNetwork.from_config(network),
             num_classes=self.num_classes,
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
@@ -107,10 +119,8 @@ class DomainAdaptation(BaseModel):
         self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
-        """Load the student's initial weights and start everything else from them."""
-        student: Any = self.method.student
-        student.init_weights()
-        self.method.initialise()
+        """Load what is trained with its initial weights and start everything else from them."""
+        self.method.init_weights()
         self.to(memory_format=self.memory_format)
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -205,38 +215,44 @@ def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:
 
 def further_batches(config: Mapping[str, Any]) -> int:
     """How many batches beside the real one the method of a config wants in an iteration."""
-    look_ahead = config.get("look_ahead")
-    if look_ahead is None:
-        return 0
-    built: LookAhead = registry.build_part(registry.LOOK_AHEADS, look_ahead)
-    return built.further_batches
+    counts = [further_batches(config[key]) for key in GROUPS if config.get(key) is not None]
+    if config.get("look_ahead") is not None:
+        built: LookAhead = registry.build_part(registry.LOOK_AHEADS, config["look_ahead"])
+        counts.append(built.further_batches)
+    return max(counts, default=0)
 
 
-def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -> Method:
+def build_method(
+    config: Mapping[str, Any],
+    student: nn.Module,
+    *,
+    another: Callable[[], nn.Module] | None = None,
+    **shared: Any,
+) -> Method:
     """The method that `config` describes, with all its parts, around `student`.
 
     Args:
         config: See `DomainAdaptation`.
-        student: The network to train.
+        student: The network to train; that of the first group, if the method has groups.
+        another: Makes the student of a second group; None copies the first.
         **shared: What parts may want to know: `num_classes`, `mean`, `std`.
 
     Raises:
         ValueError: A type or an argument is unknown.
     """
     settings = dict(config)
-    single = {
-        "teacher": registry.TEACHERS,
-        "selector": registry.SELECTORS,
-        "mixer": registry.MIXERS,
-        "view": registry.VIEWS,
-    }
-    for key, kind in single.items():
+    for key, kind in PARTS.items():
         if settings.get(key) is not None:
             settings[key] = registry.build_part(kind, settings[key], student=student, **shared)
     if settings.get("terms") is not None:
         settings["terms"] = [
             registry.build_part(registry.TERMS, term, **shared) for term in settings["terms"]
         ]
+    make = another or partial(copy.deepcopy, student)
+    for number, key in enumerate(GROUPS):
+        if settings.get(key) is not None:
+            own = make() if number else student
+            settings[key] = build_method(settings[key], own, **shared)
     look_ahead = settings.pop("look_ahead", None)
     method: Method = registry.build_part(registry.METHODS, settings, student=student, **shared)
     if look_ahead is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,15 @@ class Method(nn.Module):
 
     def initialise(self) -> None:
         """Copy what has to start equal to the student; call once its weights are loaded."""
+
+    def init_weights(self) -> None:
+        """Load or draw the initial weights of all that is trained, then `initialise`."""
+        cast(Any, self.student).init_weights()
+        self.initialise()
+
+    def trained(self) -> nn.Module:
+        """The module whose parameters the optimiser moves."""
+        return self.student
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that can be evaluated, by name."""

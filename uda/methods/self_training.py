@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
-from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import Pass, Term, TermList
@@ -49,7 +48,7 @@ class SelfTraining(Method):
         student: nn.Module,
         teacher: EMATeacher,
         selector: Selector,
-        mixer: ClassMix | CutMix,
+        mixer: nn.Module,
         view: View | None = None,
         terms: Sequence[Term] = (),
         backward: Backward = "each",

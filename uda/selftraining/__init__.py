@@ -4,7 +4,7 @@ Each is a plain torch class that works in anybody's training loop.
 """
 
 from uda.selftraining.look_ahead import LookAhead
-from uda.selftraining.mixers import ClassMix, CutMix
+from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
 from uda.selftraining.selectors import (
     ClassBalancedThreshold,
     ConfidenceShare,
@@ -28,6 +28,7 @@ __all__ = [
     "FeatureDistance",
     "LookAhead",
     "NoView",
+    "TargetMix",
     "Term",
     "TorchvisionView",
     "View",
