@@ -29,6 +29,7 @@ SELECTORS = Registry("selector")
 MIXERS = Registry("mixer")
 VIEWS = Registry("view")
 TERMS = Registry("term")
+LOOK_AHEADS = Registry("look-ahead")
 ADAPTERS = Registry("adapter")  # test-time adaptation
 
 _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
@@ -37,10 +38,12 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ConfidenceShare,
         selftraining.ConfidenceThreshold,
         selftraining.ClassBalancedThreshold,
+        selftraining.EntropyPercentile,
     ),
-    MIXERS: (selftraining.ClassMix, selftraining.CutMix),
+    MIXERS: (selftraining.ClassMix, selftraining.CutMix, selftraining.TargetMix),
     VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),
     TERMS: (selftraining.FeatureDistance, selftraining.EntropyMinimisation),
+    LOOK_AHEADS: (selftraining.LookAhead,),
 }
 for _registry, _parts in _PARTS.items():
     for _part in _parts:

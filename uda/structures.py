@@ -55,10 +55,17 @@ class Unlabelled:
 
 @dataclass
 class Batch:
-    """What one training iteration gets: source images, and target images if adapting."""
+    """What one training iteration gets: source images, and target images if adapting.
+
+    Attributes:
+        source: Labelled images.
+        target: Target images; None for training on the source alone.
+        second_target: As many further target images, for methods that mix target into target.
+    """
 
     source: Labelled
     target: Unlabelled | None = None
+    second_target: Unlabelled | None = None
 
 
 @dataclass

@@ -294,3 +294,56 @@ def test_dropped_image_is_an_error(roots: tuple[Path, Path]) -> None:
 
 def test_metainfo_is_the_sources(roots: tuple[Path, Path]) -> None:
     assert build(roots).metainfo["classes"] == ("road", "sky", "pole")
+
+
+def equal(one: Any, two: Any) -> bool:
+    """Whether two packed items hold the same pixels."""
+    return torch.equal(one["inputs"], two["inputs"])
+
+
+def test_further_pairs_values(roots: tuple[Path, Path]) -> None:
+    """Item d of a set with two further pairs holds draws 3d, 3d + 1 and 3d + 2 of one without."""
+    plain, further = build(roots), build(roots, further=2)
+    for item in (0, 4):
+        pair = further[(3, item)]
+        assert set(pair) == {"source", "target", "further"}
+        assert len(pair["further"]) == 2
+        for number, one in enumerate([pair, *pair["further"]]):
+            wanted = plain[(3, 3 * item + number)]
+            assert equal(one["source"], wanted["source"])
+            assert equal(one["target"], wanted["target"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_further_pairs_collate_values(roots: tuple[Path, Path], workers: int) -> None:
+    """A batch of two holds, for each further step, a batch of two."""
+    pairs = build(roots, further=2)
+    batch = next(iter(loader(pairs, workers)))
+    assert len(batch["further"]) == 2
+    for number, later in enumerate(batch["further"]):
+        assert len(later["source"]["inputs"]) == 2
+        own = pairs[(3, 1)]["further"][number]["target"]["inputs"]
+        assert torch.equal(later["target"]["inputs"][1], own)
+
+
+def test_second_target_values(roots: tuple[Path, Path]) -> None:
+    """It changes nothing else, has an order of its own, and comes once an epoch too."""
+    plain, second = build(roots), build(roots, second_target=True)
+    one, two = plain[(3, 1)], second[(3, 1)]
+    assert equal(one["source"], two["source"])
+    assert equal(one["target"], two["target"])
+    items = [second[(3, draw)] for draw in range(5)]
+    paths = {
+        name: [item[name]["data_samples"].img_path for item in items]
+        for name in ("target", "second_target")
+    }
+    assert len(set(paths["second_target"])) == 5
+    assert paths["second_target"] != paths["target"]
+
+
+def test_further_errors(roots: tuple[Path, Path]) -> None:
+    """A negative number, and a second target image of none."""
+    with pytest.raises(ValueError, match="further has to be at least 0, got -1"):
+        build(roots, further=-1)
+    with pytest.raises(ValueError, match="second_target=True needs a target data set"):
+        build(roots, target=None, second_target=True)

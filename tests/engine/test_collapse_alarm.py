@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from uda.engine import collapse_alarm
-from uda.engine.collapse_alarm import LARGEST, WEIGHT, CollapseAlarm
+from uda.engine.collapse_alarm import CollapseAlarm
 from uda.engine.hooks import DeviceLogger
 from uda.engine.log import DeviceScalars
 from uda.selftraining.health import largest_class_share
 from uda.structures import PseudoLabel
 
+WEIGHT, LARGEST = "mixed/pseudo_weight", "mixed/largest_class"
 FINE = {WEIGHT: 0.5, LARGEST: 0.4}
 
 
@@ -81,8 +82,16 @@ def test_healthy_and_other_methods_values(said: list[str]) -> None:
     hook = CollapseAlarm(patience=10)
     runner = make_runner(hook)
     train(runner, hook, [FINE, {WEIGHT: 0.002, LARGEST: 0.98}, {WEIGHT: 0.998, LARGEST: 0.0}])
-    train(runner, hook, [{"source/ce": 1.0}] * 3, start=3)
+    train(runner, hook, [{"source/ce": 1.0, "mixed/accuracy": 0.0}] * 3, start=3)
     assert said == runner.scalars == []
+
+
+def test_coupled_groups_values(said: list[str]) -> None:
+    """Each of two coupled groups is counted for itself."""
+    hook = CollapseAlarm(patience=20)
+    first, second = {f"primary/{LARGEST}": 1.0}, {f"secondary/{LARGEST}": 1.0}
+    train(make_runner(hook), hook, [first, second, second])
+    assert [text.partition(": ")[0] for text in said] == ["Collapse alarm at iteration 30"]
 
 
 def test_default_patience_values(said: list[str]) -> None:

@@ -14,12 +14,15 @@ from mmseg.registry import DATASETS, MODELS
 from torch import nn
 
 import uda.engine  # noqa: F401 - registers
-from uda.engine.model import build_method
+from uda.engine.evaluate import load_network
+from uda.engine.model import build_method, further_batches
+from uda.engine.optim import ParameterGroups
+from uda.engine.train import load_config, set_further_batches
 from uda.evaluation import SegmentationMetric
 from uda.methods import Method
 from uda.registry import METHODS
 
-from .tiny_run import SIZE, data_config, model_config, write_data
+from .tiny_run import SIZE, data_config, model_config, write_config, write_data
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,95 @@ def test_build_own_method_values() -> None:
         assert own.strength == 2
     finally:
         METHODS._module_dict.pop("OwnMethodOfATest")
+
+
+WIDE = {"type": "LookAhead", "mode": "wide", "steps": 2}
+
+
+def test_look_ahead_values(loaders: dict[str, Any]) -> None:
+    """One key of the config, whatever the method; the further batches come from the loader."""
+    method = {**model_config()["method"], "look_ahead": WIDE}
+    assert further_batches(method) == 2
+    assert further_batches(model_config()["method"]) == 0
+    assert further_batches({**method, "look_ahead": {**WIDE, "mode": "deep"}}) == 0
+    model = make_model(method=method)
+    dataset = DATASETS.build(ConfigDict({**loaders["train_dataloader"]["dataset"], "further": 2}))
+    data = pseudo_collate([dataset[(0, 0)], dataset[(0, 1)]])
+    assert "virtual/loss" not in train_once(model, data)
+    assert "virtual/loss" in train_once(model, data)
+    del data["further"]
+    with pytest.raises(ValueError, match="needs 2 further batches an iteration and got 0"):
+        train_once(model, data)
+
+
+def test_further_batches_of_a_run_values(tmp_path: Path) -> None:
+    """The data set of a run draws what the look-ahead needs; without one it is left alone."""
+    config = load_config(write_config(tmp_path))
+    set_further_batches(config)
+    assert "further" not in config.train_dataloader.dataset
+    for settings, wanted in ((WIDE, 2), ({"type": "LookAhead"}, 0)):
+        config.model.method.look_ahead = settings
+        set_further_batches(config)
+        assert config.train_dataloader.dataset.further == wanted
+
+
+def test_look_ahead_config_errors(tmp_path: Path) -> None:
+    """A wrong key or value of a look-ahead is told before anything is built."""
+    config = write_config(tmp_path)
+    key = "model.method.look_ahead"
+    with pytest.raises(ValueError, match=r"LookAhead has no argument 'step'. Did you mean 'steps'"):
+        load_config(config, {key: {"type": "LookAhead", "step": 2}})
+    with pytest.raises(ValueError, match=r"look_ahead.mode='long': wanted 'deep' or 'wide'"):
+        load_config(config, {key: {"type": "LookAhead", "mode": "long"}})
+
+
+def dual_config(**changes: Any) -> dict[str, Any]:
+    """Two groups of the tiny method, the second looking ahead widely."""
+    group = model_config()["method"]
+    return {
+        "type": "DualTeacherStudent",
+        "primary": group,
+        "secondary": {**group, "look_ahead": WIDE},
+        "target_mix": {"type": "TargetMix"},
+        **changes,
+    }
+
+
+def test_dual_teacher_student_values(loaders: dict[str, Any]) -> None:
+    """Two networks of one config with other weights; one optimiser for both; two target draws."""
+    model = make_model(method=dual_config(), evaluate=["student", "primary_teacher"])
+    assert further_batches(dual_config()) == model.method.further_batches == 2
+    one, two = (group.student for group in model.method.groups)
+    heads = [student.segmentor.decode_head.conv_seg.weight for student in (one, two)]
+    assert not torch.equal(*heads)
+    wrapper = ParameterGroups({"optimizer": {"type": "SGD", "lr": 0.1}})(model)
+    moved = sum(len(group["params"]) for group in wrapper.optimizer.param_groups)
+    assert moved == len(list(one.parameters())) + len(list(two.parameters()))
+    settings = {"further": 2, "second_target": True}
+    dataset = DATASETS.build(ConfigDict({**loaders["train_dataloader"]["dataset"], **settings}))
+    data = pseudo_collate([dataset[(0, 0)], dataset[(0, 1)]])
+    batch = model.batch(data)
+    assert not torch.equal(batch.second_target.image, batch.target.image)
+    before = [head.clone() for head in heads]
+    for _ in range(2):
+        assert model.train_step(data, wrapper) == {}
+    assert not any(torch.equal(old, new) for old, new in zip(before, heads, strict=True))
+    assert "secondary/virtual/loss" in model.log.pop()
+
+
+def test_dual_teacher_student_checkpoint_values(tmp_path: Path) -> None:
+    """A full checkpoint gives the deployed group's networks to the tools."""
+    config = load_config(write_config(tmp_path))
+    for deploy in ("primary", "secondary"):
+        config.model.method = ConfigDict(dual_config(deploy=deploy))
+        config.model.method.secondary.pop("look_ahead")
+        model = MODELS.build(config.model)
+        model.init_weights()
+        file = tmp_path / f"{deploy}.pth"
+        torch.save({"state_dict": model.state_dict()}, file)
+        wanted = getattr(model.method, deploy).student.segmentor.decode_head.conv_seg.weight
+        loaded: Any = load_network(config, file).segmentor
+        assert torch.equal(loaded.decode_head.conv_seg.weight, wanted)
 
 
 def test_build_method_errors() -> None:

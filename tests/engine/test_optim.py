@@ -63,6 +63,7 @@ def test_parameter_groups_values() -> None:
     model.method = nn.Module()
     model.method.student = student
     model.method.teacher = Student()
+    model.method.trained = lambda: student  # type: ignore[assignment]
     wrapper = constructor()(model)
     found = {
         (group["lr"], group["weight_decay"]): {id(p) for p in group["params"]}

@@ -42,6 +42,18 @@ METHODS: dict[str, dict[str, Any]] = {
         terms=[{"type": "EntropyMinimisation", "weight": 0.1}],
         backward="joint",
     ),
+    "fst_deep": _method(look_ahead={"type": "LookAhead", "steps": 2, "preset": "reference"}),
+    "fst_wide": _method(
+        selector={"type": "ClassBalancedThreshold", "momentum": 0.9, "ramp": 4},
+        look_ahead={"type": "LookAhead", "mode": "wide", "steps": 2},
+    ),
+    "dual": {
+        "type": "DualTeacherStudent",
+        "primary": _method(),
+        "secondary": _method(look_ahead={"type": "LookAhead", "steps": 1}),
+        "target_mix": {"type": "TargetMix"},
+        "start_exchange": 2,
+    },
 }
 HOOKS = [
     {"type": "RandomState"},

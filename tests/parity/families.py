@@ -11,6 +11,8 @@ from tests.parity.daformer_network import check_mit_daformer
 from tests.parity.daformer_optimisation import check_ema, check_lr
 from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
 from tests.parity.daformer_sampling import check_rcs
+from tests.parity.dts import check_dual
+from tests.parity.fst import check_look_ahead, check_unsupervised_loss
 from tests.parity.rows import Row
 
 Check = Callable[[Path], list[Row]]
@@ -61,5 +63,14 @@ FAMILIES: dict[str, Family] = {
             "uda_iter": check_uda_iter,
         },
         waiting={"hrda": "HRDA", "mic": "MIC"},
+    ),
+    "dts": Family(checks={"dts": check_dual}),
+    "fst": Family(
+        checks={
+            "derived": check_look_ahead,
+            "fst_d": check_look_ahead,
+            "fst_w": check_look_ahead,
+            "ssl_unsup_loss": check_unsupervised_loss,
+        },
     ),
 }

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uda.selftraining import ClassMix, CutMix
+from uda.selftraining import ClassMix, CutMix, TargetMix
 from uda.structures import Labelled, Mixed, PseudoLabel, Unlabelled
 
 MIXERS = {
@@ -167,3 +167,39 @@ def test_mixer_errors() -> None:
             CutMix(share=share)
     with pytest.raises(ValueError, match=r"aspect has to be \(low, high\).*not \(2, 1\)"):
         CutMix(aspect=(2, 1))
+
+
+@pytest.mark.parametrize("mask", ["class", "cutmix"])
+@settings(deadline=None)
+@given(seed=st.integers(0, 200))
+def test_target_mix_properties(mask: str, seed: int) -> None:
+    """Each pixel is whole of one of two target images; no pixel is of the source."""
+    source, target, pseudo = sides(seed)
+    torch.manual_seed(seed)
+    mixed = TargetMix(num_classes=16, mask=mask)(source, target, pseudo)  # type: ignore[arg-type]
+    first = (mixed.image == target.image).all(1)
+    assert torch.equal(torch.where(first, pseudo.label, pseudo.label.roll(1, 0)), mixed.label)
+    assert torch.equal(torch.where(first, pseudo.weight, pseudo.weight.roll(1, 0)), mixed.weight)
+    second = (mixed.image == target.image.roll(1, 0)).all(1)
+    assert (first | second).all()
+    assert not mixed.mask.any()
+
+
+def test_target_mix_values() -> None:
+    """Of the two classes of the first image's label one is pasted whole; 255 never is."""
+    label = torch.tensor([[[0, 0, 3, 255]]])
+    mixer = TargetMix(num_classes=4)
+    masks = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        masks.add(tuple(mixer.mask(label).flatten().tolist()))
+    assert masks == {(True, True, False, False), (False, False, True, False)}
+
+
+def test_target_mix_errors() -> None:
+    """An unknown mask, and a batch of one image."""
+    with pytest.raises(ValueError, match='mask has to be "class" or "cutmix", not \'row\''):
+        TargetMix(num_classes=2, mask="row")  # type: ignore[arg-type]
+    source, target, pseudo = sides(0, (1, 4, 4))
+    with pytest.raises(ValueError, match="needs two target images, and the batch has one: set"):
+        TargetMix(num_classes=16)(source, target, pseudo)

@@ -18,7 +18,7 @@ from uda.data.source_statistics import dataset_statistics, known_statistics
 from uda.data.statistics import ClassStatistics
 from uda.text import nearest
 
-SOURCE_STREAM, TARGET_STREAM = 0, 1
+SOURCE_STREAM, TARGET_STREAM, SECOND_TARGET_STREAM = 0, 1, 2
 
 
 @DATASETS.register_module()
@@ -43,15 +43,25 @@ class SourceTargetPairs:
     pixels without changing how many there are of a class, so the test cannot tell, and the items
     are distributed alike.
 
+    A method that learns from more than one batch an iteration gets what it needs in the same item:
+    `further` whole pairs, as a list under ``"further"``, and with `second_target` another target
+    image under ``"second_target"``. With `further` pairs, item d holds the draws ``d (further + 1)``
+    and those after it, so that again each draw number gives the same pair in any run.
+
     Args:
         source: Labelled data set, or its config.
         target: Unlabelled data set, or its config; None for training on the source alone (items
             have no ``"target"`` then).
         sampling: `RareClassSampling`, or a dict of its arguments; None draws all images alike.
+        further: Number of further pairs in an item: virtual steps of `LookAhead(mode="wide")`.
+            `tools/train.py` fills it in from the method.
+        second_target: Add a second target image, drawn in an order of its own; for
+            `DualTeacherStudent`.
 
     Raises:
-        ValueError: A data set is empty, an unknown sampling argument, or no image qualifies for a
-            class (see `RareClassSampling`).
+        ValueError: A data set is empty, an unknown sampling argument, no image qualifies for a
+            class (see `RareClassSampling`), `further` is negative, or a second target image is
+            wanted of no target.
     """
 
     def __init__(
@@ -60,10 +70,17 @@ class SourceTargetPairs:
         source: Any,
         target: Any = None,
         sampling: RareClassSampling | Mapping[str, Any] | None = None,
+        further: int = 0,
+        second_target: bool = False,
     ) -> None:
+        if further < 0:
+            raise ValueError(f"SourceTargetPairs: further has to be at least 0, got {further}")
+        if second_target and target is None:
+            raise ValueError("SourceTargetPairs: second_target=True needs a target data set")
         self.source = DATASETS.build(source) if isinstance(source, Mapping) else source
         self.target = DATASETS.build(target) if isinstance(target, Mapping) else target
         self.sampling = build_sampling(sampling)
+        self.further, self.second_target = further, second_target
         self.table: RareClassTable | None = None
         self._initialised = False
 
@@ -113,14 +130,26 @@ class SourceTargetPairs:
                 "set sampler=dict(type='DrawSampler') in the train_dataloader"
             )
         self.full_init()
-        seed, draw = index
+        seed, item = index
+        first = item * (self.further + 1)
+        pair = self._pair(seed, first)
+        if self.further:
+            pair["further"] = [self._pair(seed, first + 1 + j) for j in range(self.further)]
+        return pair
+
+    def _pair(self, seed: int, draw: int) -> dict[str, Any]:
         with seeded(seed, draw, SOURCE_STREAM):
             pair = {"source": self._source_item(seed, draw)}
         if self.target is not None:
-            position = epoch_index(seed, draw, len(self.target), TARGET_STREAM)
-            with seeded(seed, draw, TARGET_STREAM):
-                pair["target"] = _not_none(self.target[position], self.target, position)
+            pair["target"] = self._target_item(seed, draw, TARGET_STREAM)
+        if self.second_target:
+            pair["second_target"] = self._target_item(seed, draw, SECOND_TARGET_STREAM)
         return pair
+
+    def _target_item(self, seed: int, draw: int, stream: int) -> Any:
+        position = epoch_index(seed, draw, len(self.target), stream)
+        with seeded(seed, draw, stream):
+            return _not_none(self.target[position], self.target, position)
 
     def _source_item(self, seed: int, draw: int) -> Any:
         if self.table is None or self.sampling is None:

@@ -75,12 +75,16 @@ def time_step(
     images = batch_size or config.train_dataloader.batch_size
     adapting = config.train_dataloader.dataset.get("target") is not None
     batch = random_batch(images, size, model.num_classes, device, adapting=adapting)
+    further = [batch] * model.method.further_batches
     from uda.engine.model import RunnerOptimiser
     from uda.engine.number_watch import NumberWatch
 
     optimiser = RunnerOptimiser(wrapper, model, average=None, watch=NumberWatch())
     walls, cpus = _time(
-        lambda: model.method.training_step(batch, optimiser), device, iterations, warm_up
+        lambda: model.method.training_step(batch, optimiser, further),
+        device,
+        iterations,
+        warm_up,
     )
     wall = statistics.median(walls)
     return StepTimes(

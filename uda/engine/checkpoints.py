@@ -127,7 +127,7 @@ def check_weights(runner: Any) -> None:
     Raises:
         FloatingPointError: Names the first parameter and the checkpoint that is left.
     """
-    parameters = dict(unwrapped(runner).method.student.named_parameters())
+    parameters = dict(unwrapped(runner).method.trained().named_parameters())
     finite = torch.stack([p.detach().isfinite().all() for p in parameters.values()])
     if not bool(finite.all()):
         name = list(parameters)[int(finite.logical_not().nonzero()[0])]

@@ -12,8 +12,8 @@ from mmengine.registry import HOOKS
 
 from uda.engine.hooks import DeviceLogger
 
-# What `SelfTraining` logs of its pseudo-labels.
-WEIGHT, LARGEST = "mixed/pseudo_weight", "mixed/largest_class"
+# What `SelfTraining` logs of its pseudo-labels, in the pass "mixed".
+WEIGHT, LARGEST = "pseudo_weight", "largest_class"
 
 
 @HOOKS.register_module()
@@ -58,7 +58,7 @@ class CollapseAlarm(Hook):
     ) -> None:
         """Look at the means of an interval that has just ended."""
         logger = next((hook for hook in runner.hooks if isinstance(hook, DeviceLogger)), None)
-        if logger is None or not logger.fetch(runner, batch_idx) or LARGEST not in logger.means:
+        if logger is None or not logger.fetch(runner, batch_idx):
             return
         found = dict(self.states(logger.means))
         self.lasted = {state: self.lasted.get(state, 0) + logger.interval for state in found}
@@ -75,16 +75,17 @@ class CollapseAlarm(Hook):
 
     def states(self, means: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         """The degenerate states that the means of an interval show: a name and a sentence."""
-        weight, largest = means[WEIGHT], means[LARGEST]
-        if largest >= self.largest_class:
-            yield "one class", f"{largest:.1%} of the pseudo-labels are of one class"
-        if weight <= self.margin:
-            yield (
-                "none",
-                f"pseudo-labels have a mean weight of {weight:.4f}: the target is not used",
-            )
-        if weight >= 1 - self.margin:
-            yield "all", f"pseudo-labels have a mean weight of {weight:.4f}: nothing is rejected"
+        for name, value in means.items():
+            group, _, figure = name.rpartition("mixed/")  # two coupled groups log by their names
+            if figure == LARGEST and value >= self.largest_class:
+                yield f"{group}one class", f"{value:.1%} of the pseudo-labels are of one class"
+            if figure != WEIGHT:
+                continue
+            told = f"pseudo-labels have a mean weight of {value:.4f}"
+            if value <= self.margin:
+                yield f"{group}none", f"{told}: the target is not used"
+            if value >= 1 - self.margin:
+                yield f"{group}all", f"{told}: nothing is rejected"
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save how long each state has lasted."""

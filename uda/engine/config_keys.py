@@ -22,7 +22,7 @@ from mmseg.registry import DATA_SAMPLERS, DATASETS, METRICS, MODELS, TASK_UTILS,
 from torch.utils.data import DataLoader
 
 from uda.data.rare_class_sampling import RareClassSampling
-from uda.registry import METHODS, MIXERS, SELECTORS, TEACHERS, TERMS, VIEWS
+from uda.registry import LOOK_AHEADS, METHODS, MIXERS, SELECTORS, TEACHERS, TERMS, VIEWS
 
 # Top-level names that the Runner and our tools read.
 TOP_LEVEL = {
@@ -68,6 +68,7 @@ PLACES: dict[str, tuple[Registry, ...]] = {
         MIXERS,
         VIEWS,
         TERMS,
+        LOOK_AHEADS,
         TASK_UTILS,
         WEIGHT_INITIALIZERS,
     ),
@@ -103,6 +104,10 @@ BUILDER_KEYS = {
     "optim_wrapper": {"constructor", "paramwise_cfg"},
     "param_scheduler": {"convert_to_iter_based"},
     "norm_cfg": {"requires_grad"},
+    # Any method can look ahead, so that none has to take it as an argument.
+    "method": {"look_ahead"},
+    "primary": {"look_ahead"},
+    "secondary": {"look_ahead"},
 }
 # Keys of a loader: torch's own, and those that mmengine takes out.
 LOADER_KEYS = set(inspect.signature(DataLoader).parameters) | {

@@ -59,7 +59,7 @@ class Replicated(nn.Module):
         return self.module.test_step(data)
 
     def _average(self) -> None:
-        average_gradients(self.module.method.student)
+        average_gradients(self.module.method.trained())
 
 
 def average_gradients(network: nn.Module) -> None:

@@ -80,7 +80,8 @@ def load_network(
     tensors = read_state_dict(checkpoint)
     held = None if is_full(tensors) else read_entry(checkpoint, "meta").get("network")
     name = chosen_network(network, held, origin=checkpoint)
-    state = network_state(tensors, name, origin=checkpoint)
+    group = deployed_group(config)
+    state = network_state(tensors, name, origin=checkpoint, group=group)
     segmentor: nn.Module = MODELS.build(deploy_config(config).model)
     load_exactly(segmentor, state, origin=str(checkpoint))
     statistics = read_entry(checkpoint, STATISTICS_KEY).get(name, {})
@@ -150,20 +151,36 @@ def chosen_network(asked: str | None, held: str | None, *, origin: str | Path) -
     return asked or held or "student"
 
 
+def deployed_group(config: Config) -> str | None:
+    """The group whose networks are student and teacher of a run; None for methods without."""
+    method = config.model.get("method") or {}
+    return method.get("deploy", "secondary") if "secondary" in method else None
+
+
 def network_state(
-    state: Mapping[str, Tensor], network: str, *, origin: str | Path
+    state: Mapping[str, Tensor], network: str, *, origin: str | Path, group: str | None = None
 ) -> dict[str, Tensor]:
     """The weights of one network of a checkpoint, named as in the segmentor.
+
+    Args:
+        state: All weights of the checkpoint.
+        network: "student" or "teacher".
+        origin: The checkpoint, for the error message.
+        group: Of a method with two groups, the one whose networks are meant.
 
     Raises:
         ValueError: The checkpoint has no such network.
     """
     if not is_full(state):
         return dict(state)  # a deploy checkpoint
-    prefix = PREFIXES[network]
+    prefixes = {
+        name: p if group is None else p.replace("method.", f"method.{group}.", 1)
+        for name, p in PREFIXES.items()
+    }
+    prefix = prefixes[network]
     own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not own:
-        held = [name for name, p in PREFIXES.items() if any(k.startswith(p) for k in state)]
+        held = [name for name, p in prefixes.items() if any(k.startswith(p) for k in state)]
         raise ValueError(f"{origin} holds no {network}; it holds: {', '.join(held) or 'nothing'}.")
     return own
 

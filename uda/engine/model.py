@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,8 +21,18 @@ from uda.engine.number_watch import NumberWatch
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
+from uda.selftraining import LookAhead
 from uda.structures import Batch, Labelled, Unlabelled
 
+# Keys of a method's config under which single parts stand, and groups: methods of their own.
+PARTS = {
+    "teacher": registry.TEACHERS,
+    "selector": registry.SELECTORS,
+    "mixer": registry.MIXERS,
+    "target_mix": registry.MIXERS,
+    "view": registry.VIEWS,
+}
+GROUPS = ("primary", "secondary")
 # How torch's BatchNorm begins to say that a batch of one image was pooled to one pixel.
 _LONE_VALUE = "Expected more than 1 value per channel"
 
@@ -44,6 +56,12 @@ class RunnerOptimiser:
         watch: NumberWatch,
     ) -> None:
         self.wrapper, self.model, self.average, self.watch = wrapper, model, average, watch
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """The torch optimiser inside."""
+        optimiser: torch.optim.Optimizer = self.wrapper.optimizer
+        return optimiser
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -113,6 +131,7 @@ class DomainAdaptation(BaseModel):
         self.method = build_method(
             method,
             student,
+            another=lambda: SegmentationNetwork.from_config(network, micro_batches=micro_batches),
             num_classes=self.num_classes,
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
@@ -129,10 +148,8 @@ class DomainAdaptation(BaseModel):
         self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
-        """Load the student's initial weights and start everything else from them."""
-        student: Any = self.method.student
-        student.init_weights()
-        self.method.initialise()
+        """Load what is trained with its initial weights and start everything else from them."""
+        self.method.init_weights()
         self.to(memory_format=self.memory_format)
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -145,9 +162,11 @@ class DomainAdaptation(BaseModel):
             optim_wrapper, self, average=self.average_gradients, watch=self.watch
         )
         batch = self.batch(data)
+        # Each goes to the device when it is wanted, so that only one is there at a time.
+        further = (self.batch(pair) for pair in data.get("further", ()))
         self.watch.begin()
         try:
-            log = self.method.training_step(batch, optimiser)
+            log = self.method.training_step(batch, optimiser, further)
         except ValueError as error:
             if _LONE_VALUE not in str(error):
                 raise
@@ -168,10 +187,14 @@ class DomainAdaptation(BaseModel):
             [sample.gt_sem_seg.data for sample in data["source"]["data_samples"]]
         )
         source = Labelled(images.to(memory_format=self.memory_format), label)
-        if "target" not in data:
-            return Batch(source)
-        images, valid = self.training_batches.images(data["target"]["inputs"])
-        return Batch(source, Unlabelled(images.to(memory_format=self.memory_format), valid))
+        targets = (self._unlabelled(data.get(name)) for name in ("target", "second_target"))
+        return Batch(source, *targets)
+
+    def _unlabelled(self, items: Mapping[str, Any] | None) -> Unlabelled | None:
+        if items is None:
+            return None
+        images, valid = self.training_batches.images(items["inputs"])
+        return Unlabelled(images.to(memory_format=self.memory_format), valid)
 
     def forward(
         self, inputs: Tensor, data_samples: list[Any] | None = None, mode: str = "predict"
@@ -228,30 +251,48 @@ def evaluated_networks(names: Sequence[str], method: Method) -> list[str]:
     return known
 
 
-def build_method(config: Mapping[str, Any], student: nn.Module, **shared: Any) -> Method:
+def further_batches(config: Mapping[str, Any]) -> int:
+    """How many batches beside the real one the method of a config wants in an iteration."""
+    counts = [further_batches(config[key]) for key in GROUPS if config.get(key) is not None]
+    if config.get("look_ahead") is not None:
+        built: LookAhead = registry.build_part(registry.LOOK_AHEADS, config["look_ahead"])
+        counts.append(built.further_batches)
+    return max(counts, default=0)
+
+
+def build_method(
+    config: Mapping[str, Any],
+    student: nn.Module,
+    *,
+    another: Callable[[], nn.Module] | None = None,
+    **shared: Any,
+) -> Method:
     """The method that `config` describes, with all its parts, around `student`.
 
     Args:
         config: See `DomainAdaptation`.
-        student: The network to train.
+        student: The network to train; that of the first group, if the method has groups.
+        another: Makes the student of a second group; None copies the first.
         **shared: What parts may want to know: `num_classes`, `mean`, `std`.
 
     Raises:
         ValueError: A type or an argument is unknown.
     """
     settings = dict(config)
-    single = {
-        "teacher": registry.TEACHERS,
-        "selector": registry.SELECTORS,
-        "mixer": registry.MIXERS,
-        "view": registry.VIEWS,
-    }
-    for key, kind in single.items():
+    for key, kind in PARTS.items():
         if settings.get(key) is not None:
             settings[key] = registry.build_part(kind, settings[key], student=student, **shared)
     if settings.get("terms") is not None:
         settings["terms"] = [
             registry.build_part(registry.TERMS, term, **shared) for term in settings["terms"]
         ]
+    make = another or partial(copy.deepcopy, student)
+    for number, key in enumerate(GROUPS):
+        if settings.get(key) is not None:
+            own = make() if number else student
+            settings[key] = build_method(settings[key], own, **shared)
+    look_ahead = settings.pop("look_ahead", None)
     method: Method = registry.build_part(registry.METHODS, settings, student=student, **shared)
+    if look_ahead is not None:
+        method.use_look_ahead(registry.build_part(registry.LOOK_AHEADS, look_ahead))
     return method

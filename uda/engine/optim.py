@@ -46,11 +46,11 @@ class ParameterGroups:
                 raise ValueError(f"custom_keys[{key!r}] takes {list(_FACTORS)}, not {unknown}.")
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The wrapped optimiser for the student of `model`."""
+        """The wrapped optimiser for what the method of `model` trains."""
         inner: Any = getattr(model, "module", model)
         optimizer = dict(self.wrapper["optimizer"])
         groups = self.groups(
-            inner.method.student, lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
+            inner.method.trained(), lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
         )
         wrapper = {"type": "OptimWrapper", **self.wrapper}
         wrapper["optimizer"] = OPTIMIZERS.build({**optimizer, "params": groups})

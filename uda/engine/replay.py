@@ -23,7 +23,7 @@ class Replay(NamedTuple):
     Attributes:
         log: Losses and metrics by name.
         module: The first module of the networks whose output was not finite, or None.
-        parameters: Those of the student whose gradient was not finite.
+        parameters: The trained ones whose gradient was not finite.
     """
 
     log: dict[str, float]
@@ -59,13 +59,13 @@ def replay(config: Config, folder: str | Path) -> Replay:
     method = model.method
     broken: list[str] = []
     handles = [_watch(module, name, broken) for name, module in method.named_modules()]
-    optimiser = PlainOptimiser(torch.optim.SGD(method.student.parameters(), lr=0.0))
+    optimiser = PlainOptimiser(torch.optim.SGD(method.trained().parameters(), lr=0.0))
     log = accumulate(method.passes(_batch(state)), optimiser, backward=method.backward)
     for handle in handles:
         handle.remove()
     parameters = [
         name
-        for name, parameter in method.student.named_parameters()
+        for name, parameter in method.trained().named_parameters()
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
     ]
     return Replay({k: v.item() for k, v in log.items()}, next(iter(broken), None), parameters)

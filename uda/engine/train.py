@@ -18,6 +18,7 @@ from uda.engine.config import check_complete, check_config, check_options, check
 from uda.engine.config_file import merge_options, read_config
 from uda.engine.config_values import HIGHEST_SEED
 from uda.engine.determinism import choose_determinism
+from uda.engine.model import further_batches
 from uda.engine.non_finite import NonFinite
 from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
@@ -110,6 +111,7 @@ def build_runner(
     config.launcher = launcher
     if seed is not None:
         config.randomness = {**config.get("randomness", {}), "seed": seed}
+    set_further_batches(config)
     choose_determinism(config, deterministic)
     set_precision(config, amp)
     if launcher != "none":
@@ -141,6 +143,14 @@ def count_each_image_once(config: Config) -> None:
         sampler = (config.get(name) or {}).get("sampler")
         if isinstance(sampler, dict) and sampler.get("type") == "DefaultSampler":
             sampler.setdefault("round_up", False)
+
+
+def set_further_batches(config: Config) -> None:
+    """Have the loader draw the further batches that the config's look-ahead needs, if any."""
+    dataset = config.train_dataloader.dataset
+    wanted = further_batches(config.model.get("method") or {})
+    if dataset.get("type") == "SourceTargetPairs" and (wanted or "further" in dataset):
+        dataset.further = wanted
 
 
 def set_precision(config: Config, amp: Precision) -> None:

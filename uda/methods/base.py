@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from uda.losses import weighted_cross_entropy
 from uda.losses.cross_entropy import Average
+from uda.selftraining.look_ahead import LookAhead
+from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import Pass
 from uda.structures import Batch, NetworkOutput, as_output
 
@@ -19,7 +21,15 @@ Backward = Literal["each", "joint"]
 
 
 class Optimiser(Protocol):
-    """What a method needs of an optimiser; `PlainOptimiser` makes one of torch's."""
+    """What a method needs of an optimiser; `PlainOptimiser` makes one of torch's.
+
+    Attributes:
+        optimiser: The torch optimiser, whose state a look-ahead may have to put back.
+    """
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """The torch optimiser."""
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -49,8 +59,13 @@ class PlainOptimiser:
         *,
         autocast: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
-        self.optimiser = optimiser
+        self._optimiser = optimiser
         self._autocast = autocast or contextlib.nullcontext
+
+    @property
+    def optimiser(self) -> torch.optim.Optimizer:
+        """The torch optimiser."""
+        return self._optimiser
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
@@ -82,6 +97,8 @@ class Method(nn.Module):
 
     Attributes:
         visuals: None, or a dict that the next step fills with tensors worth a look.
+        look_ahead: None, or what moves the teacher by virtual steps before each real one; see
+            `use_look_ahead`.
     """
 
     def __init__(
@@ -96,6 +113,26 @@ class Method(nn.Module):
         self.backward = backward
         self.average = average
         self.visuals: dict[str, Tensor] | None = None
+        self.look_ahead: LookAhead | None = None
+
+    def use_look_ahead(self, look_ahead: LookAhead) -> None:
+        """Move the teacher by virtual steps from now on (FST); in a config the key `look_ahead`.
+
+        Raises:
+            ValueError: The method has no teacher of its own that could look ahead.
+        """
+        if not isinstance(getattr(self, "teacher", None), EMATeacher):
+            raise ValueError(
+                f"{type(self).__name__} has no EMATeacher of its own, so there is nothing that a "
+                "look-ahead could move: remove look_ahead, or give it to a method or group with a "
+                "teacher, such as SelfTraining."
+            )
+        self.look_ahead = look_ahead
+
+    @property
+    def further_batches(self) -> int:
+        """How many further batches `training_step` wants in each iteration."""
+        return 0 if self.look_ahead is None else self.look_ahead.further_batches
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """The student's forward passes, each with its losses, in the order they are run."""
@@ -104,24 +141,60 @@ class Method(nn.Module):
     def begin(self) -> None:
         """What happens at the start of an iteration, before any pass."""
 
+    def update_teacher(self) -> None:
+        """Move the teacher towards the student; a look-ahead does this in its own way instead."""
+
     def initialise(self) -> None:
         """Copy what has to start equal to the student; call once its weights are loaded."""
+
+    def init_weights(self) -> None:
+        """Load or draw the initial weights of all that is trained, then `initialise`."""
+        cast(Any, self.student).init_weights()
+        self.initialise()
+
+    def trained(self) -> nn.Module:
+        """The module whose parameters the optimiser moves."""
+        return self.student
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that can be evaluated, by name."""
         return {"student": self.student}
 
-    def training_step(self, batch: Batch, optimiser: Optimiser) -> dict[str, Tensor]:
-        """One iteration: the passes, their gradients, one optimiser step.
+    def training_step(
+        self, batch: Batch, optimiser: Optimiser, further: Iterable[Batch] = ()
+    ) -> dict[str, Tensor]:
+        """One iteration: the teacher, then the passes, their gradients and one optimiser step.
 
         Args:
             batch: Images and labels on the device of the student.
             optimiser: Holds the student's parameters.
+            further: `further_batches` batches beside it, taken one by one when they are needed.
 
         Returns:
             What is logged: "pass/loss" and metrics, scalars without gradient, still on the device.
+
+        Raises:
+            ValueError: There are fewer further batches than the look-ahead needs.
         """
         self.begin()
+        if self.look_ahead is None:
+            self.update_teacher()
+            return self.step(batch, optimiser)
+        return self.look_ahead(
+            lambda seen: self.step(seen, optimiser),
+            batch,
+            student=self.student,
+            teacher=cast(EMATeacher, self.teacher),
+            optimiser=optimiser.optimiser,
+            owner=self,
+            further=further,
+        )
+
+    def step(self, batch: Batch, optimiser: Optimiser) -> dict[str, Tensor]:
+        """The passes over a batch, their gradients, and one optimiser step.
+
+        A look-ahead runs it several times in an iteration.
+        """
         optimiser.zero_grad()
         log = accumulate(self.passes(batch), optimiser, backward=self.backward)
         optimiser.step()
@@ -137,7 +210,9 @@ class Method(nn.Module):
         """Cross-entropy of the logits and, where the network has them, of auxiliary heads."""
 
         def cross_entropy(logits: Tensor) -> Tensor:
-            return weighted_cross_entropy(logits.float(), label, weight, average=self.average)
+            # Half precision is not enough for a loss; double precision is kept.
+            full = logits if logits.dtype == torch.float64 else logits.float()
+            return weighted_cross_entropy(full, label, weight, average=self.average)
 
         losses = {"ce": cross_entropy(output.logits)}
         for number, (logits, share) in enumerate(output.auxiliary):

@@ -10,12 +10,11 @@ from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
 from uda.selftraining.health import largest_class_share
-from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import Pass, Term, TermList
 from uda.selftraining.views import NoView, View
-from uda.structures import Batch, PseudoLabel, Unlabelled
+from uda.structures import Batch, Labelled, Mixed, PseudoLabel, Unlabelled
 
 
 class SelfTraining(Method):
@@ -50,7 +49,7 @@ class SelfTraining(Method):
         student: nn.Module,
         teacher: EMATeacher,
         selector: Selector,
-        mixer: ClassMix | CutMix,
+        mixer: nn.Module,
         view: View | None = None,
         terms: Sequence[Term] = (),
         backward: Backward = "each",
@@ -65,7 +64,7 @@ class SelfTraining(Method):
         # Where pseudo-labels come from; two coupled groups exchange theirs here.
         self.label_route: Callable[[Unlabelled], PseudoLabel] = self.label_target
 
-    def begin(self) -> None:
+    def update_teacher(self) -> None:
         """Move the teacher towards the student of the last iteration."""
         self.teacher.update(self.student)
 
@@ -74,34 +73,13 @@ class SelfTraining(Method):
         source, target = batch.source, batch.target
         if target is None:
             raise ValueError("SelfTraining needs target images, but the batch has none.")
-
-        output = self.student_pass(source.image)
-        losses = self.supervised(output, source.label)
-        losses.update(self.terms.source_losses(output, source))
-        accuracy = pixel_accuracy(output.logits, source.label)
-        del output
-        yield Pass("source", losses, {"accuracy": accuracy})
-        del losses
-
+        # Each pass is made where it is yielded, so that its graph is gone before the next one.
+        yield self.source_pass(source)
         pseudo = self.label_route(target)
-        mixed = self.mixer(source, target, pseudo)
-        mixed.image = self.view(mixed.image)
-        output = self.student_pass(mixed.image)
-        losses = self.supervised(output, mixed.label, mixed.weight)
-        losses.update(self.terms.mixed_losses(output, mixed))
-        metrics = {
-            "accuracy": pixel_accuracy(output.logits, mixed.label),
-            "pseudo_weight": pseudo.weight.mean(),
-            "confidence": pseudo.confidence.mean(),
-            "largest_class": largest_class_share(pseudo),
-        }
-        del output
-        yield Pass("mixed", losses, metrics)
-        del losses
-
+        mixed = self.mix(source, target, pseudo)
+        yield self.mixed_pass(mixed, pseudo)
         for term in self.terms:
             yield from term.passes(self.student_pass, batch, pseudo)
-
         self.show(
             source_image=source.image,
             source_label=source.label,
@@ -111,6 +89,32 @@ class SelfTraining(Method):
             mixed_image=mixed.image,
             mixed_label=mixed.label,
         )
+
+    def source_pass(self, source: Labelled) -> Pass:
+        """The student on source images, with their labels."""
+        output = self.student_pass(source.image)
+        losses = self.supervised(output, source.label)
+        losses.update(self.terms.source_losses(output, source))
+        return Pass("source", losses, {"accuracy": pixel_accuracy(output.logits, source.label)})
+
+    def mix(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+        """Mixed images as the student sees them."""
+        mixed: Mixed = self.mixer(source, target, pseudo)
+        mixed.image = self.view(mixed.image)
+        return mixed
+
+    def mixed_pass(self, mixed: Mixed, pseudo: PseudoLabel) -> Pass:
+        """The student on mixed images; `pseudo` is what they were made of, for the log."""
+        output = self.student_pass(mixed.image)
+        losses = self.supervised(output, mixed.label, mixed.weight)
+        losses.update(self.terms.mixed_losses(output, mixed))
+        metrics = {
+            "accuracy": pixel_accuracy(output.logits, mixed.label),
+            "pseudo_weight": pseudo.weight.mean(),
+            "confidence": pseudo.confidence.mean(),
+            "largest_class": largest_class_share(pseudo),
+        }
+        return Pass("mixed", losses, metrics)
 
     def label_target(self, target: Unlabelled) -> PseudoLabel:
         """What this method's own teacher and selector make of the target images."""

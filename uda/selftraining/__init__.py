@@ -3,11 +3,13 @@
 Each is a plain torch class that works in anybody's training loop.
 """
 
-from uda.selftraining.mixers import ClassMix, CutMix
+from uda.selftraining.look_ahead import LookAhead
+from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
 from uda.selftraining.selectors import (
     ClassBalancedThreshold,
     ConfidenceShare,
     ConfidenceThreshold,
+    EntropyPercentile,
 )
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import EntropyMinimisation, FeatureDistance, Term
@@ -22,8 +24,11 @@ __all__ = [
     "CutMix",
     "EMATeacher",
     "EntropyMinimisation",
+    "EntropyPercentile",
     "FeatureDistance",
+    "LookAhead",
     "NoView",
+    "TargetMix",
     "Term",
     "TorchvisionView",
     "View",

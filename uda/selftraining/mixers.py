@@ -1,4 +1,4 @@
-"""Mixers: paste part of a source image, with its label, onto a target image."""
+"""Mixers: paste part of one image, with its label, onto another."""
 
 from __future__ import annotations
 
@@ -135,3 +135,81 @@ class CutMix(nn.Module):
         column = torch.arange(width, device=label.device).view(1, 1, 1, -1) + 0.5
         inside_rows = (row >= top) & (row < top + box_height)
         return inside_rows & (column >= left) & (column < left + box_width)
+
+
+class TargetMix(nn.Module):
+    """Mixes target images into other target images, with the pseudo-labels of both.
+
+    No source pixel is left: image, label and weight come from one of the two target images. As the
+    `mixer` of a method it mixes each image of the batch with the next one; `DualTeacherStudent`
+    uses it to raise the share of target pixels.
+
+    Args:
+        num_classes: K.
+        mask: What is pasted: `"class"`, the pixels of half of the classes that the pseudo-label of
+            the first image has, as `ClassMix` does; `"cutmix"`, a rectangle, as `CutMix` does.
+
+    Raises:
+        ValueError: `mask` is unknown.
+    """
+
+    def __init__(self, *, num_classes: int, mask: Literal["class", "cutmix"] = "class") -> None:
+        super().__init__()
+        if mask not in ("class", "cutmix"):
+            raise ValueError(f'mask has to be "class" or "cutmix", not {mask!r}.')
+        self.kind = mask
+        self.class_mix, self.cut_mix = ClassMix(num_classes=num_classes), CutMix()
+
+    def forward(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+        """Each target image mixed with the next one of the batch; the source is not used.
+
+        Raises:
+            ValueError: There is a single image.
+        """
+        other = PseudoLabel(
+            *(value.roll(1, 0) for value in (pseudo.label, pseudo.weight, pseudo.confidence))
+        )
+        return self.mix(target, pseudo, rolled(target), other)
+
+    def mix(
+        self,
+        first: Unlabelled,
+        first_label: PseudoLabel,
+        second: Unlabelled,
+        second_label: PseudoLabel,
+    ) -> Mixed:
+        """Part of the first images pasted on the second ones.
+
+        Returns:
+            The mixed images; their mask is False everywhere, as no pixel is of the source.
+        """
+        mask = self.mask(first_label.label)
+        flat = mask.squeeze(1)
+        return Mixed(
+            image=torch.where(mask, first.image, second.image),
+            label=torch.where(flat, first_label.label, second_label.label),
+            weight=torch.where(flat, first_label.weight, second_label.weight),
+            mask=torch.zeros_like(mask),
+        )
+
+    def mask(self, label: Tensor) -> Tensor:
+        """What is pasted of images with these labels (N, H, W): (N, 1, H, W) bool."""
+        if self.kind == "cutmix":
+            return self.cut_mix.mask(label)
+        return self.class_mix.mask(label, self.class_mix.choose(label))
+
+
+def rolled(target: Unlabelled) -> Unlabelled:
+    """The images of a batch in an order in which each has another one's place.
+
+    Raises:
+        ValueError: There is a single image.
+    """
+    if len(target.image) < 2:
+        raise ValueError(
+            "Mixing target into target needs two target images, and the batch has one: set "
+            "train_dataloader.batch_size to at least 2, or "
+            "train_dataloader.dataset.second_target=True with DualTeacherStudent."
+        )
+    valid = None if target.valid is None else target.valid.roll(1, 0)
+    return Unlabelled(target.image.roll(1, 0), valid)

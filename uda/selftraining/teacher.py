@@ -73,20 +73,34 @@ class EMATeacher(nn.Module):
             return 0.0
         return min(1 - 1 / (iteration + 1), self.decay) if self.warmup else self.decay
 
-    @torch.no_grad()
-    def update(self, student: nn.Module) -> None:
-        """Move the teacher towards `student`, a network of the same architecture."""
+    @property
+    def updates(self) -> int:
+        """The number of updates counted so far, on the host; 0 before the first."""
         if self._iteration is None:
             self._iteration = int(self.iteration)
-        share = 1 - self.decay_at(self._iteration)
+        return self._iteration
+
+    def update(self, student: nn.Module) -> None:
+        """Move the teacher towards `student`, a network of the same architecture, and count."""
+        self.follow(student)
+        self.count()
+
+    @torch.no_grad()
+    def follow(self, student: nn.Module) -> None:
+        """Move the teacher as `update` would, without counting the update."""
+        updates = self.updates
+        share = 1 - self.decay_at(updates)
         own: list[Tensor] = list(self.network.parameters())
         others: list[Tensor] = list(student.parameters())
-        if self._iteration == 0:
+        if updates == 0:
             torch._foreach_copy_(own, others)
         else:
             torch._foreach_lerp_(own, others, share)
         self._update_buffers(student, share)
-        self._iteration += 1
+
+    def count(self) -> None:
+        """Count an update: the next one uses the following value of the ramp."""
+        self._iteration = self.updates + 1
         self.iteration += 1
 
     @torch.no_grad()
