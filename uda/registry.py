@@ -37,6 +37,7 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ConfidenceShare,
         selftraining.ConfidenceThreshold,
         selftraining.ClassBalancedThreshold,
+        selftraining.InstanceAdaptive,
     ),
     MIXERS: (selftraining.ClassMix, selftraining.CutMix),
     VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),

@@ -3,11 +3,13 @@
 Each is a plain torch class that works in anybody's training loop.
 """
 
+from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import (
     ClassBalancedThreshold,
     ConfidenceShare,
     ConfidenceThreshold,
+    InstanceAdaptive,
 )
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import EntropyMinimisation, FeatureDistance, Term
@@ -23,6 +25,8 @@ __all__ = [
     "EMATeacher",
     "EntropyMinimisation",
     "FeatureDistance",
+    "InstanceAdaptive",
+    "KeptPixels",
     "NoView",
     "Term",
     "TorchvisionView",
