@@ -41,7 +41,12 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
     ),
     MIXERS: (selftraining.ClassMix, selftraining.CutMix),
     VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),
-    TERMS: (selftraining.FeatureDistance, selftraining.EntropyMinimisation),
+    TERMS: (
+        selftraining.FeatureDistance,
+        selftraining.EntropyMinimisation,
+        selftraining.RegionRegularisation,
+        selftraining.RegionConsistency,
+    ),
 }
 for _registry, _parts in _PARTS.items():
     for _part in _parts:

@@ -84,6 +84,7 @@ class SelfTraining(Method):
 
         pseudo = self.label_route(target)
         mixed = self.mixer(source, target, pseudo)
+        self.terms.add_teacher(mixed, self.teacher)
         mixed.image = self.view(mixed.image)
         output = self.student_pass(mixed.image)
         losses = self.supervised(output, mixed.label, mixed.weight)

@@ -12,7 +12,13 @@ from uda.selftraining.selectors import (
     InstanceAdaptive,
 )
 from uda.selftraining.teacher import EMATeacher
-from uda.selftraining.terms import EntropyMinimisation, FeatureDistance, Term
+from uda.selftraining.terms import (
+    EntropyMinimisation,
+    FeatureDistance,
+    RegionConsistency,
+    RegionRegularisation,
+    Term,
+)
 from uda.selftraining.views import ColorJitterBlur, NoView, TorchvisionView, View
 
 __all__ = [
@@ -28,6 +34,8 @@ __all__ = [
     "InstanceAdaptive",
     "KeptPixels",
     "NoView",
+    "RegionConsistency",
+    "RegionRegularisation",
     "Term",
     "TorchvisionView",
     "View",

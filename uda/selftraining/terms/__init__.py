@@ -3,5 +3,14 @@
 from uda.selftraining.terms.base import Pass, Term, TermList
 from uda.selftraining.terms.entropy import EntropyMinimisation
 from uda.selftraining.terms.feature_distance import FeatureDistance
+from uda.selftraining.terms.regions import RegionConsistency, RegionRegularisation
 
-__all__ = ["EntropyMinimisation", "FeatureDistance", "Pass", "Term", "TermList"]
+__all__ = [
+    "EntropyMinimisation",
+    "FeatureDistance",
+    "Pass",
+    "RegionConsistency",
+    "RegionRegularisation",
+    "Term",
+    "TermList",
+]

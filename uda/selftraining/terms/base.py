@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from uda.selftraining.teacher import EMATeacher
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
 
 
@@ -29,9 +30,11 @@ class Term(nn.Module):
 
     Attributes:
         name: Key of its loss in the log.
+        needs_teacher: Whether it reads the teacher's probabilities of mixed images.
     """
 
     name = "term"
+    needs_teacher = False
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
@@ -65,6 +68,11 @@ class TermList(nn.ModuleList):
         """What the terms add to the source pass, by name."""
         losses = ((term.name, term.source_loss(output, source)) for term in self)
         return {name: loss for name, loss in losses if loss is not None}
+
+    def add_teacher(self, mixed: Mixed, teacher: EMATeacher) -> None:
+        """Let the teacher see the mixed images as they are now, if a term needs that."""
+        if any(term.needs_teacher for term in self):
+            mixed.teacher_probs = teacher.predict(mixed.image)
 
     def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
         """What the terms add to the pass over mixed images, by name."""
