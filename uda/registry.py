@@ -46,6 +46,7 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.EntropyMinimisation,
         selftraining.RegionRegularisation,
         selftraining.RegionConsistency,
+        selftraining.AdversarialOutput,
     ),
 }
 for _registry, _parts in _PARTS.items():

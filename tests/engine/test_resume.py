@@ -34,6 +34,10 @@ def _method(**changes: Any) -> dict[str, Any]:
 # What can be resumed. A new method or part with a state joins here.
 METHODS: dict[str, dict[str, Any]] = {
     "source_only": {"type": "SourceOnly"},
+    "adversarial": {
+        "type": "AdversarialWarmUp",
+        "terms": [{"type": "AdversarialOutput", "channels": 4, "entropy_weight": 0.1}],
+    },
     "daformer": _method(),
     "class_balanced": _method(
         teacher={"type": "EMATeacher", "decay": 0.9, "mode": "eval", "buffers": "ema"},
@@ -74,6 +78,8 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
     if method == "source_only":
         config.train_dataloader.dataset.target = None
         config.custom_hooks.pop()
+    if method == "adversarial":
+        config.optim_wrapper.opponents = {"discriminator": {"type": "Adam", "lr": 1e-3}}
     config.default_hooks.logger.interval = 4
     return config
 

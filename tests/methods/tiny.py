@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uda.methods import Method, SelfTraining, SourceOnly
+from uda.methods import AdversarialWarmUp, Method, SelfTraining, SourceOnly
+from uda.methods.base import PlainOptimiser
 from uda.selftraining import (
+    AdversarialOutput,
     ClassMix,
     ColorJitterBlur,
     ConfidenceShare,
@@ -108,3 +110,21 @@ def make_source_only(student: nn.Module) -> SourceOnly:
 def sgd(method: Method, lr: float = 0.05) -> torch.optim.SGD:
     """Plain gradient descent over the student."""
     return torch.optim.SGD(method.student.parameters(), lr=lr)
+
+
+def make_adversarial(student: nn.Module) -> AdversarialWarmUp:
+    """Adversarial warm-up with a small discriminator; needs images of 32 pixels."""
+    term = AdversarialOutput(num_classes=CLASSES, weight=0.1, channels=4)
+    term.to(next(student.parameters()).dtype)
+    method = AdversarialWarmUp(student=student, terms=[term])
+    method.initialise()
+    return method
+
+
+def optimisers(method: Method, lr: float = 0.05) -> PlainOptimiser:
+    """Plain gradient descent over the student and over each opponent."""
+    opponents = {
+        name: PlainOptimiser(torch.optim.SGD(network.parameters(), lr=lr))
+        for name, network in method.opponents().items()
+    }
+    return PlainOptimiser(sgd(method, lr), opponents=opponents)

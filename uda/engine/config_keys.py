@@ -93,7 +93,7 @@ UNREGISTERED = {"RareClassSampling": RareClassSampling}
 IMPLIED_TYPES = {"sampling": "RareClassSampling"}
 # Keys that a builder takes out before the constructor sees them, by place or by last key.
 BUILDER_KEYS = {
-    "optim_wrapper": {"constructor", "paramwise_cfg"},
+    "optim_wrapper": {"constructor", "opponents", "paramwise_cfg"},
     "param_scheduler": {"convert_to_iter_based"},
     "norm_cfg": {"requires_grad"},
 }

@@ -53,7 +53,9 @@ class Replicated(nn.Module):
         return self.module.test_step(data)
 
     def _average(self) -> None:
-        average_gradients(self.module.method.student)
+        method = self.module.method
+        for network in (method.student, *method.opponents().values()):
+            average_gradients(network)
 
 
 def average_gradients(network: nn.Module) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
 from uda.engine.log import DeviceScalars
+from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
@@ -29,11 +30,18 @@ class RunnerOptimiser:
     Args:
         wrapper: From the Runner.
         model: The model, for the wrapper's precision context.
-        average: Averages gradients over processes before the step; None for one process.
+        average: Averages gradients over processes before the step, those of opponents too; None
+            for one process.
+
+    Attributes:
+        opponents: Optimisers of the method's opponents, by name.
     """
 
     def __init__(self, wrapper: OptimWrapper, model: nn.Module, average: Any = None) -> None:
-        self.wrapper, self.model, self.average = wrapper, model, average
+        wrappers = dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {}
+        self.wrapper: OptimWrapper = wrappers.pop(STUDENT, wrapper)
+        self.model, self.average = model, average
+        self.opponents = {name: RunnerOptimiser(one, model) for name, one in wrappers.items()}
 
     def zero_grad(self) -> None:
         """Forget all gradients."""

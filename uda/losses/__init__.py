@@ -1,5 +1,6 @@
 """Losses: pure functions of tensors, each with its formula and source."""
 
+from uda.losses.adversarial import domain_loss
 from uda.losses.cross_entropy import pixel_accuracy, weighted_cross_entropy
 from uda.losses.entropy import entropy_map, mean_entropy, self_information
 from uda.losses.feature_distance import downscale_label, feature_distance, masked_mean
@@ -11,6 +12,7 @@ from uda.losses.regions import (
 )
 
 __all__ = [
+    "domain_loss",
     "downscale_label",
     "entropy_map",
     "feature_distance",

@@ -1,11 +1,19 @@
 """Methods: one file a published training step, readable from top to bottom."""
 
+from uda.methods.adversarial_warm_up import AdversarialWarmUp
 from uda.methods.base import Method, Optimiser, PlainOptimiser
 from uda.methods.self_training import SelfTraining
 from uda.methods.source_only import SourceOnly
 from uda.registry import METHODS
 
-for _method in (SelfTraining, SourceOnly):
+for _method in (AdversarialWarmUp, SelfTraining, SourceOnly):
     METHODS.register_module(module=_method)
 
-__all__ = ["Method", "Optimiser", "PlainOptimiser", "SelfTraining", "SourceOnly"]
+__all__ = [
+    "AdversarialWarmUp",
+    "Method",
+    "Optimiser",
+    "PlainOptimiser",
+    "SelfTraining",
+    "SourceOnly",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from uda.losses import weighted_cross_entropy
 from uda.losses.cross_entropy import Average
-from uda.selftraining.terms import Pass
+from uda.selftraining.terms import Pass, Term
 from uda.structures import Batch, NetworkOutput, as_output
 
 Backward = Literal["each", "joint"]
@@ -41,6 +41,7 @@ class PlainOptimiser:
         optimiser: Any torch optimiser over the student's parameters.
         autocast: Makes the context for forward passes, such as
             `lambda: torch.autocast("cuda", torch.bfloat16)`; None computes in full precision.
+        opponents: Optimisers of the networks in `Method.opponents`, by name.
     """
 
     def __init__(
@@ -48,8 +49,10 @@ class PlainOptimiser:
         optimiser: torch.optim.Optimizer,
         *,
         autocast: Callable[[], AbstractContextManager[object]] | None = None,
+        opponents: Mapping[str, Optimiser] | None = None,
     ) -> None:
         self.optimiser = optimiser
+        self.opponents = dict(opponents or {})
         self._autocast = autocast or contextlib.nullcontext
 
     def zero_grad(self) -> None:
@@ -111,20 +114,28 @@ class Method(nn.Module):
         """The networks that can be evaluated, by name."""
         return {"student": self.student}
 
+    def opponents(self) -> dict[str, nn.Module]:
+        """Networks of the terms that learn against the student, such as a discriminator."""
+        terms = (module for module in self.modules() if isinstance(module, Term))
+        return {name: network for term in terms for name, network in term.opponents().items()}
+
     def training_step(self, batch: Batch, optimiser: Optimiser) -> dict[str, Tensor]:
         """One iteration: the passes, their gradients, one optimiser step.
 
         Args:
             batch: Images and labels on the device of the student.
-            optimiser: Holds the student's parameters.
+            optimiser: Holds the student's parameters; its `opponents` those of `opponents`.
 
         Returns:
             What is logged: "pass/loss" and metrics, scalars without gradient, still on the device.
         """
         self.begin()
-        optimiser.zero_grad()
+        everyone = [optimiser, *(opponent(optimiser, name) for name in self.opponents())]
+        for one in everyone:
+            one.zero_grad()
         log = accumulate(self.passes(batch), optimiser, backward=self.backward)
-        optimiser.step()
+        for one in everyone:
+            one.step()
         return log
 
     def student_pass(self, image: Tensor) -> NetworkOutput:
@@ -151,6 +162,26 @@ class Method(nn.Module):
             self.visuals.update({name: tensor.detach() for name, tensor in tensors.items()})
 
 
+def opponent(optimiser: Optimiser, name: str) -> Optimiser:
+    """The optimiser of an opponent.
+
+    Args:
+        optimiser: The student's; those of opponents are its attribute `opponents`, by name.
+        name: Of the opponent, see `Method.opponents`.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    found: Optimiser | None = getattr(optimiser, "opponents", {}).get(name)
+    if found is None:
+        raise ValueError(
+            f"The method trains a {name}, which needs an optimiser of its own: in a config "
+            f"optim_wrapper=dict(opponents=dict({name}=dict(type='Adam', lr=1e-4))), in your own "
+            f"loop PlainOptimiser(..., opponents={{{name!r}: PlainOptimiser(...)}})."
+        )
+    return found
+
+
 def accumulate(
     passes: Iterator[Pass], optimiser: Optimiser, *, backward: Backward
 ) -> dict[str, Tensor]:
@@ -165,7 +196,8 @@ def accumulate(
         backward: `"each"` pass or `"joint"`.
 
     Returns:
-        All losses and metrics as "pass/name", without gradient, and their sum as "loss".
+        All losses and metrics as "pass/name", without gradient, and the sum of the student's as
+        "loss".
     """
     log: dict[str, Tensor] = {}
     totals: list[Tensor] = []
@@ -175,9 +207,12 @@ def accumulate(
         if done is None:
             break
         total = torch.stack(list(done.losses.values())).sum()
-        if backward == "each":
-            optimiser.backward(total)
-        totals.append(total if backward == "joint" else total.detach())
+        if done.opponent is not None:  # a graph of its own, whatever `backward` says
+            opponent(optimiser, done.opponent).backward(total)
+        else:
+            if backward == "each":
+                optimiser.backward(total)
+            totals.append(total if backward == "joint" else total.detach())
         for name, value in (*done.losses.items(), *done.metrics.items()):
             log[f"{done.name}/{name}"] = value.detach()
         # Let go of the graph before the next pass builds its own.

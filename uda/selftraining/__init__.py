@@ -3,6 +3,7 @@
 Each is a plain torch class that works in anybody's training loop.
 """
 
+from uda.selftraining.discriminator import OutputDiscriminator
 from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.mixers import ClassMix, CutMix
 from uda.selftraining.selectors import (
@@ -13,6 +14,7 @@ from uda.selftraining.selectors import (
 )
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import (
+    AdversarialOutput,
     EntropyMinimisation,
     FeatureDistance,
     RegionConsistency,
@@ -22,6 +24,7 @@ from uda.selftraining.terms import (
 from uda.selftraining.views import ColorJitterBlur, NoView, TorchvisionView, View
 
 __all__ = [
+    "AdversarialOutput",
     "ClassBalancedThreshold",
     "ClassMix",
     "ColorJitterBlur",
@@ -34,6 +37,7 @@ __all__ = [
     "InstanceAdaptive",
     "KeptPixels",
     "NoView",
+    "OutputDiscriminator",
     "RegionConsistency",
     "RegionRegularisation",
     "Term",

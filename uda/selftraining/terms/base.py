@@ -18,11 +18,13 @@ class Pass(NamedTuple):
         name: What the student saw: "source", "mixed" ...
         losses: Scalars with gradient; their sum is minimised.
         metrics: Scalars that are only logged.
+        opponent: Name of the opponent that minimises the losses; None: the student does.
     """
 
     name: str
     losses: dict[str, Tensor]
     metrics: Mapping[str, Tensor] = {}
+    opponent: str | None = None
 
 
 class Term(nn.Module):
@@ -38,6 +40,10 @@ class Term(nn.Module):
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
+
+    def opponents(self) -> dict[str, nn.Module]:
+        """Networks that learn against the student, each with an optimiser of its own, by name."""
+        return {}
 
     def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
         """A scalar from the student's source pass, or None."""
