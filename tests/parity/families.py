@@ -11,6 +11,9 @@ from tests.parity.daformer_network import check_mit_daformer
 from tests.parity.daformer_optimisation import check_ema, check_lr
 from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
 from tests.parity.daformer_sampling import check_rcs
+from tests.parity.hiast_labels import check_copy_paste, check_ias
+from tests.parity.hiast_losses import check_adversarial, check_losses
+from tests.parity.hiast_optimisation import check_ema_lr_metric
 from tests.parity.rows import Row
 
 Check = Callable[[Path], list[Row]]
@@ -61,5 +64,15 @@ FAMILIES: dict[str, Family] = {
             "uda_iter": check_uda_iter,
         },
         waiting={"hrda": "HRDA", "mic": "MIC"},
+    ),
+    "hiast": Family(
+        checks={
+            "adversarial": check_adversarial,
+            "copy_paste": check_copy_paste,
+            "ema_lr": check_ema_lr_metric,
+            "ias": check_ias,
+            "losses": check_losses,
+        },
+        waiting={"semi_relaxed": "OptimalTransport"},
     ),
 }

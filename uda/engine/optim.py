@@ -65,7 +65,8 @@ class ParameterGroups:
             inner.method.student, lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
         )
         student = self._wrapped({**optimizer, "params": groups}, self.wrapper)
-        opponents = inner.method.opponents()
+        # Whoever trains a student without our `Method` has no opponents.
+        opponents: dict[str, nn.Module] = getattr(inner.method, "opponents", dict)()
         if set(opponents) != set(self.opponents):
             raise ValueError(
                 f"The method has the opponents {sorted(opponents)}, optim_wrapper.opponents the "
