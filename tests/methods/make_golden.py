@@ -18,6 +18,7 @@ from uda.methods.base import PlainOptimiser
 from .tiny import (
     make_adversarial,
     make_batch,
+    make_hard_aware,
     make_self_training,
     make_source_only,
     make_student,
@@ -28,6 +29,7 @@ FOLDER = Path(__file__).parent / "golden"
 ITERATIONS = 20
 METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "adversarial_warm_up": make_adversarial,
+    "hard_aware_self_training": make_hard_aware,
     "self_training": make_self_training,
     "source_only": make_source_only,
 }

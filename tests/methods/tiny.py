@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uda.methods import AdversarialWarmUp, Method, SelfTraining, SourceOnly
+from uda.methods import AdversarialWarmUp, HardAwareSelfTraining, Method, SelfTraining, SourceOnly
 from uda.methods.base import PlainOptimiser
 from uda.selftraining import (
     AdversarialOutput,
@@ -17,6 +17,8 @@ from uda.selftraining import (
     EMATeacher,
     EntropyMinimisation,
     FeatureDistance,
+    RegionConsistency,
+    RegionRegularisation,
 )
 from uda.structures import Batch, Labelled, NetworkOutput, Unlabelled
 
@@ -117,6 +119,17 @@ def make_adversarial(student: nn.Module) -> AdversarialWarmUp:
     term = AdversarialOutput(num_classes=CLASSES, weight=0.1, channels=4)
     term.to(next(student.parameters()).dtype)
     method = AdversarialWarmUp(student=student, terms=[term])
+    method.initialise()
+    return method
+
+
+def make_hard_aware(student: nn.Module, **changes: Any) -> HardAwareSelfTraining:
+    """A round of HIAST; labelled source images stand for the strong view."""
+    arguments: dict[str, Any] = {
+        "teacher": EMATeacher(student, decay=0.9, warmup=False, buffers="copy", mode="eval"),
+        "terms": [RegionRegularisation(ignored_weight=1.0), RegionConsistency()],
+    }
+    method = HardAwareSelfTraining(student=student, **{**arguments, **changes})
     method.initialise()
     return method
 

@@ -13,6 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.engine.checkpoint_networks import load_start
 from uda.engine.log import DeviceScalars
 from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
@@ -77,6 +78,9 @@ class DomainAdaptation(BaseModel):
         evaluate: Names of the networks that validation runs.
         channels_last: Keep images and weights in channels-last layout, which is faster for
             convolutional encoders; rounding differs.
+        start: Weights that the student starts from, in place of those of `network`:
+            `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
+            any method. Everything else starts afresh, other than with `load_from`.
     """
 
     method: Method
@@ -89,6 +93,7 @@ class DomainAdaptation(BaseModel):
         data_preprocessor: Mapping[str, Any],
         evaluate: Sequence[str] = ("student", "teacher"),
         channels_last: bool = False,
+        start: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
         self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
@@ -101,6 +106,7 @@ class DomainAdaptation(BaseModel):
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
         )
+        self.start = start_settings(start)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
         self.average_gradients: Any = None
@@ -111,6 +117,8 @@ class DomainAdaptation(BaseModel):
         """Load the student's initial weights and start everything else from them."""
         student: Any = self.method.student
         student.init_weights()
+        if self.start:
+            load_start(student.segmentor, **self.start)
         self.method.initialise()
         self.to(memory_format=self.memory_format)
 
@@ -175,6 +183,21 @@ class DomainAdaptation(BaseModel):
         for sample in samples:
             sample.set_metainfo({"pred_network": self.evaluate[0]})
         return samples
+
+
+def start_settings(start: Mapping[str, str] | None) -> dict[str, str]:
+    """The arguments of `load_start` in a config's `start`; none without it.
+
+    Raises:
+        ValueError: There is no checkpoint, or another key.
+    """
+    settings = dict(start or {})
+    if settings and ("checkpoint" not in settings or set(settings) - {"checkpoint", "network"}):
+        raise ValueError(
+            "model.start takes a checkpoint and, if it holds several networks, a network, such as "
+            f"dict(checkpoint='iter_N.pth', network='student'); not {sorted(settings)}."
+        )
+    return settings
 
 
 def _images(batch: Batch) -> str:
