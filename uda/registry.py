@@ -39,10 +39,17 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ConfidenceThreshold,
         selftraining.ClassBalancedThreshold,
         selftraining.EntropyPercentile,
+        selftraining.InstanceAdaptive,
     ),
     MIXERS: (selftraining.ClassMix, selftraining.CutMix, selftraining.TargetMix),
     VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),
-    TERMS: (selftraining.FeatureDistance, selftraining.EntropyMinimisation),
+    TERMS: (
+        selftraining.FeatureDistance,
+        selftraining.EntropyMinimisation,
+        selftraining.RegionRegularisation,
+        selftraining.RegionConsistency,
+        selftraining.AdversarialOutput,
+    ),
     LOOK_AHEADS: (selftraining.LookAhead,),
 }
 for _registry, _parts in _PARTS.items():

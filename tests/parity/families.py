@@ -13,6 +13,9 @@ from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_a
 from tests.parity.daformer_sampling import check_rcs
 from tests.parity.dts import check_dual
 from tests.parity.fst import check_look_ahead, check_unsupervised_loss
+from tests.parity.hiast_labels import check_copy_paste, check_ias
+from tests.parity.hiast_losses import check_adversarial, check_losses
+from tests.parity.hiast_optimisation import check_ema_lr_metric
 from tests.parity.rows import Row
 
 Check = Callable[[Path], list[Row]]
@@ -72,5 +75,15 @@ FAMILIES: dict[str, Family] = {
             "fst_w": check_look_ahead,
             "ssl_unsup_loss": check_unsupervised_loss,
         },
+    ),
+    "hiast": Family(
+        checks={
+            "adversarial": check_adversarial,
+            "copy_paste": check_copy_paste,
+            "ema_lr": check_ema_lr_metric,
+            "ias": check_ias,
+            "losses": check_losses,
+        },
+        waiting={"semi_relaxed": "OptimalTransport"},
     ),
 }

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from uda.engine.schedule import WarmUpPolyLR
-
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
+_BY_ITERATION = ("WarmUpPolyLR", "CosineLR")
 _NEEDS = {
     "train": "the source needs labels",
     "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
@@ -49,10 +48,11 @@ def _schedules(config: Mapping[str, Any]) -> Iterator[str]:
     """The class could not tell: mmengine fills in `end` first, by epoch unless told otherwise."""
     schedules = config.get("param_scheduler") or []
     for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
-        ours = schedule.get("type") in ("WarmUpPolyLR", WarmUpPolyLR)
-        if ours and schedule.get("by_epoch", True):
+        kind = schedule.get("type")
+        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if name in _BY_ITERATION and schedule.get("by_epoch", True):
             yield (
-                "param_scheduler: WarmUpPolyLR needs by_epoch=False; without it mmengine takes the "
+                f"param_scheduler: {name} needs by_epoch=False; without it mmengine takes the "
                 "number of epochs for its end, and the learning rate would be 0 after one "
                 "iteration."
             )

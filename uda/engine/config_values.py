@@ -167,6 +167,8 @@ OF_TYPE: dict[tuple[str, str], Rule] = {
     ("WarmUpPolyLR", "warmup"): whole(0),
     ("WarmUpPolyLR", "power"): number(0),
     ("WarmUpPolyLR", "warmup_ratio"): number(0, 1),
+    ("CosineLR", "floor"): number(0),
+    ("CosineLR", "period"): either(whole(1), _NONE),
     ("PictureLog", "interval"): whole(1),
     ("PictureLog", "images"): whole(1),
 }

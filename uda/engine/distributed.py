@@ -59,7 +59,8 @@ class Replicated(nn.Module):
         return self.module.test_step(data)
 
     def _average(self) -> None:
-        average_gradients(self.module.method.trained())
+        method = self.module.method
+        average_gradients(nn.ModuleList([method.trained(), *method.opponents().values()]))
 
 
 def average_gradients(network: nn.Module) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.engine.checkpoint_networks import load_start
 from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
 from uda.engine.number_watch import NumberWatch
+from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
@@ -43,8 +45,12 @@ class RunnerOptimiser:
     Args:
         wrapper: From the Runner.
         model: The model, for the wrapper's precision context.
-        average: Averages gradients over processes before the step; None for one process.
+        average: Averages gradients over processes before the step, those of opponents too; None
+            for one process.
         watch: Sees the gradients before each step, and may refuse it.
+
+    Attributes:
+        opponents: Optimisers of the method's opponents, by name.
     """
 
     def __init__(
@@ -55,7 +61,13 @@ class RunnerOptimiser:
         average: Callable[[], None] | None,
         watch: NumberWatch,
     ) -> None:
-        self.wrapper, self.model, self.average, self.watch = wrapper, model, average, watch
+        wrappers = dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {}
+        self.wrapper: OptimWrapper = wrappers.pop(STUDENT, wrapper)
+        self.model, self.average, self.watch = model, average, watch
+        self.opponents = {
+            name: RunnerOptimiser(one, model, average=None, watch=watch)
+            for name, one in wrappers.items()
+        }
 
     @property
     def optimiser(self) -> torch.optim.Optimizer:
@@ -109,6 +121,9 @@ class DomainAdaptation(BaseModel):
             is computed a second time in the backward pass.
         sync_batch_norm: With several processes, BatchNorm takes its statistics over the images of
             all of them. Needs CUDA.
+        start: Weights that the student starts from, in place of those of `network`:
+            `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
+            any method. Everything else starts afresh, other than with `load_from`.
     """
 
     method: Method
@@ -123,6 +138,7 @@ class DomainAdaptation(BaseModel):
         channels_last: bool = False,
         micro_batches: int = 1,
         sync_batch_norm: bool = False,
+        start: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
         self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
@@ -138,6 +154,7 @@ class DomainAdaptation(BaseModel):
         )
         if sync_batch_norm:
             synchronise_batch_norm(self.method)
+        self.start = start_settings(start)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
         # A hook replaces the watch, and says which iteration it is.
@@ -150,6 +167,10 @@ class DomainAdaptation(BaseModel):
     def init_weights(self) -> None:
         """Load what is trained with its initial weights and start everything else from them."""
         self.method.init_weights()
+        if self.start:
+            student: Any = self.method.student
+            load_start(student.segmentor, **self.start)
+            self.method.initialise()
         self.to(memory_format=self.memory_format)
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -228,6 +249,21 @@ class DomainAdaptation(BaseModel):
         for sample in samples:
             sample.set_metainfo({"pred_network": self.evaluate[0]})
         return samples
+
+
+def start_settings(start: Mapping[str, str] | None) -> dict[str, str]:
+    """The arguments of `load_start` in a config's `start`; none without it.
+
+    Raises:
+        ValueError: There is no checkpoint, or another key.
+    """
+    settings = dict(start or {})
+    if settings and ("checkpoint" not in settings or set(settings) - {"checkpoint", "network"}):
+        raise ValueError(
+            "model.start takes a checkpoint and, if it holds several networks, a network, such as "
+            f"dict(checkpoint='iter_N.pth', network='student'); not {sorted(settings)}."
+        )
+    return settings
 
 
 def _images(batch: Batch) -> str:

@@ -100,6 +100,7 @@ class SelfTraining(Method):
     def mix(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
         """Mixed images as the student sees them."""
         mixed: Mixed = self.mixer(source, target, pseudo)
+        self.terms.add_teacher(mixed, self.teacher)
         mixed.image = self.view(mixed.image)
         return mixed
 

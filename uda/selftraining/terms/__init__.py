@@ -1,7 +1,18 @@
 """Terms: further losses that join a method without touching its step."""
 
+from uda.selftraining.terms.adversarial import AdversarialOutput
 from uda.selftraining.terms.base import Pass, Term, TermList
 from uda.selftraining.terms.entropy import EntropyMinimisation
 from uda.selftraining.terms.feature_distance import FeatureDistance
+from uda.selftraining.terms.regions import RegionConsistency, RegionRegularisation
 
-__all__ = ["EntropyMinimisation", "FeatureDistance", "Pass", "Term", "TermList"]
+__all__ = [
+    "AdversarialOutput",
+    "EntropyMinimisation",
+    "FeatureDistance",
+    "Pass",
+    "RegionConsistency",
+    "RegionRegularisation",
+    "Term",
+    "TermList",
+]

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from uda.selftraining.teacher import EMATeacher
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
 
 
@@ -17,11 +18,13 @@ class Pass(NamedTuple):
         name: What the student saw: "source", "mixed" ...
         losses: Scalars with gradient; their sum is minimised.
         metrics: Scalars that are only logged.
+        opponent: Name of the opponent that minimises the losses; None: the student does.
     """
 
     name: str
     losses: dict[str, Tensor]
     metrics: Mapping[str, Tensor] = {}
+    opponent: str | None = None
 
 
 class Term(nn.Module):
@@ -29,12 +32,18 @@ class Term(nn.Module):
 
     Attributes:
         name: Key of its loss in the log.
+        needs_teacher: Whether it reads the teacher's probabilities of mixed images.
     """
 
     name = "term"
+    needs_teacher = False
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
+
+    def opponents(self) -> dict[str, nn.Module]:
+        """Networks that learn against the student, each with an optimiser of its own, by name."""
+        return {}
 
     def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
         """A scalar from the student's source pass, or None."""
@@ -65,6 +74,11 @@ class TermList(nn.ModuleList):
         """What the terms add to the source pass, by name."""
         losses = ((term.name, term.source_loss(output, source)) for term in self)
         return {name: loss for name, loss in losses if loss is not None}
+
+    def add_teacher(self, mixed: Mixed, teacher: EMATeacher) -> None:
+        """Let the teacher see the mixed images as they are now, if a term needs that."""
+        if any(term.needs_teacher for term in self):
+            mixed.teacher_probs = teacher.predict(mixed.image)
 
     def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
         """What the terms add to the pass over mixed images, by name."""
