@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from collections.abc import Callable
@@ -55,10 +56,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write(folder: Path) -> dict[int, Path]:
-    """Two checkpoints as a run leaves them."""
+    """Two checkpoints as a run leaves them, without its waiting for the disk."""
     paths = {number: folder / f"iter_{number}.pth" for number in CONTENTS}
     for number, path in paths.items():
-        WholeFiles().put(CONTENTS[number], path)
+        path.write_bytes(CONTENTS[number])
+        digest = hashlib.sha256(CONTENTS[number]).hexdigest()
+        digest_file(path).write_text(f"{digest}  {path.name}\n")
     (folder / "last_checkpoint").write_text(str(paths[200]))
     return paths
 
@@ -98,7 +101,7 @@ def test_any_damage_of_a_digest_properties(folder: Path, data: st.DataObject) ->
     assert newest_checkpoint(folder) == paths[200 if same else 100]
 
 
-@bounded(120)
+@bounded(60)
 @given(content=spoiled(CONTENTS[200]))
 def test_damage_without_a_digest_properties(folder: Path, content: bytes) -> None:
     """The sums of torch's format: what passes is read as it was saved, or refused by name."""
@@ -115,7 +118,7 @@ def test_damage_without_a_digest_properties(folder: Path, content: bytes) -> Non
         assert found is not None or holds(checkpoint, 200)
 
 
-@bounded(80)
+@bounded(40)
 @given(content=st.binary(max_size=60) | spoiled(b"work_dirs/run/iter_200.pth"))
 def test_any_last_checkpoint_properties(folder: Path, content: bytes) -> None:
     """Whatever `last_checkpoint` says, one of the run's whole checkpoints is taken."""

@@ -106,9 +106,9 @@ def test_each_bit_of_a_png_values(mode: str) -> None:
 @bounded(40)
 @given(
     ids=arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))),
-    palette=st.lists(st.integers(0, 255), min_size=768, max_size=768),
+    palette=st.binary(min_size=768, max_size=768),
 )
-def test_palette_properties(ids: Any, palette: list[int]) -> None:
+def test_palette_properties(ids: Any, palette: bytes) -> None:
     """Of a palette image the indices count, whatever colours they have."""
     for kind in ("PNG", "TIFF", "BMP"):
         assert np.array_equal(decode_label(encoded(indexed(ids, palette), kind), PATH), ids)

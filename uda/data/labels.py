@@ -137,7 +137,7 @@ def _stretched(image: Image.Image) -> bool:
     another maximum.
     """
     for codec, _, _, arguments in getattr(image, "tile", ()):
-        told = arguments if isinstance(arguments, tuple) else (arguments,)
+        told = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
         if str(told[0]).startswith(("L;2", "L;4")):
             return True
         if codec.startswith("ppm") and image.mode != "1" and told[1] not in _FULL_RANGES:
