@@ -14,7 +14,7 @@ from uda.methods.self_training import SelfTraining
 from uda.selftraining.mixers import TargetMix
 from uda.selftraining.snapshots import RandomSnapshot
 from uda.selftraining.terms import Pass
-from uda.structures import Batch, Mixed, PseudoLabel
+from uda.structures import Batch, Labelled, Mixed, PseudoLabel
 
 Group = Literal["primary", "secondary"]
 NAMES: tuple[Group, Group] = ("primary", "secondary")
@@ -208,13 +208,17 @@ class DualTeacherStudent(Method):
         """Mixed images of a group, and those of target in target if it has such a pass."""
         group = self.groups[number]
         target, second = targets_of(batch, second=number == 1 and self.target_mix is not None)
-        mixed = group.mix(batch.source, target, labels.target)
+        mixed = group.mix(self._styled(number, batch), target, labels.target)
         if second is None or self.target_mix is None:
             return mixed, None
         first_label, second_label = cast("tuple[PseudoLabel, PseudoLabel]", labels.pair)
         again = self.target_mix.mix(target, first_label, second, second_label)
         again.image = group.view(again.image)
         return mixed, again
+
+    def _styled(self, number: int, batch: Batch) -> Labelled:
+        target, _ = targets_of(batch, second=False)
+        return self.groups[number].styled(batch.source, target)
 
     def _passes(
         self,
@@ -227,7 +231,7 @@ class DualTeacherStudent(Method):
         group = self.groups[number]
         source = number == 0 or self.secondary_source
         if source:
-            yield group.source_pass(batch.source)
+            yield group.source_pass(self._styled(number, batch))
         mixed, again = mix()
         done = group.mixed_pass(mixed, labels.target)
         shares = target_shares(mixed, again, source=source, weight=self.target_weight)

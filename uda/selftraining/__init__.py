@@ -5,17 +5,29 @@ Each is a plain torch class that works in anybody's training loop.
 
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
+from uda.selftraining.prototype_teacher import PrototypeTeacher
 from uda.selftraining.selectors import (
+    AdaptiveThreshold,
     ClassBalancedThreshold,
     ConfidenceShare,
     ConfidenceThreshold,
     EntropyPercentile,
+    EntropyWeight,
+    OptimalTransport,
+    TeacherDivergence,
 )
 from uda.selftraining.teacher import EMATeacher
-from uda.selftraining.terms import EntropyMinimisation, FeatureDistance, Term
-from uda.selftraining.views import ColorJitterBlur, NoView, TorchvisionView, View
+from uda.selftraining.teacher_pair import TeacherPair
+from uda.selftraining.terms import (
+    EntropyMinimisation,
+    FeatureDistance,
+    ProgressiveSelfDistillation,
+    Term,
+)
+from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, TorchvisionView, View
 
 __all__ = [
+    "AdaptiveThreshold",
     "ClassBalancedThreshold",
     "ClassMix",
     "ColorJitterBlur",
@@ -25,10 +37,17 @@ __all__ = [
     "EMATeacher",
     "EntropyMinimisation",
     "EntropyPercentile",
+    "EntropyWeight",
     "FeatureDistance",
+    "FourierStyle",
     "LookAhead",
     "NoView",
+    "OptimalTransport",
+    "ProgressiveSelfDistillation",
+    "PrototypeTeacher",
     "TargetMix",
+    "TeacherDivergence",
+    "TeacherPair",
     "Term",
     "TorchvisionView",
     "View",

@@ -3,5 +3,13 @@
 from uda.selftraining.terms.base import Pass, Term, TermList
 from uda.selftraining.terms.entropy import EntropyMinimisation
 from uda.selftraining.terms.feature_distance import FeatureDistance
+from uda.selftraining.terms.self_distillation import ProgressiveSelfDistillation
 
-__all__ = ["EntropyMinimisation", "FeatureDistance", "Pass", "Term", "TermList"]
+__all__ = [
+    "EntropyMinimisation",
+    "FeatureDistance",
+    "Pass",
+    "ProgressiveSelfDistillation",
+    "Term",
+    "TermList",
+]

@@ -29,12 +29,17 @@ class Term(nn.Module):
 
     Attributes:
         name: Key of its loss in the log.
+        needs_teacher: Whether it is of no use in a method without a teacher.
     """
 
     name = "term"
+    needs_teacher = False
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
+
+    def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
+        """Take the function that gives a teacher's probabilities, if the term needs one."""
 
     def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
         """A scalar from the student's source pass, or None."""
