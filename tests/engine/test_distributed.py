@@ -13,11 +13,13 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import set_random_seed
 from torch import Tensor, nn
 
+from tests.methods.tiny import CLASSES, make_batch, make_self_training, make_student
 from uda.engine.distributed import Replicated, average_gradients, broadcast_buffers
 from uda.engine.random_state import RandomState
 from uda.engine.train import build_runner, load_config, set_precision, start_gloo
-from uda.methods import SourceOnly
+from uda.methods import DualTeacherStudent, SourceOnly
 from uda.methods.base import PlainOptimiser
+from uda.selftraining import LookAhead, TargetMix
 from uda.structures import Batch, Labelled
 
 from .tiny_run import write_config
@@ -65,6 +67,32 @@ def train(model: Model, step: Any, rows: slice) -> list[Tensor]:
     for _ in range(3):
         step(batch(rows), Exchanging(adam))
     return [p.detach().clone() for p in model.method.student.parameters()]
+
+
+class Adapting(Model):
+    """The same around two groups of self-training, of which the second looks ahead."""
+
+    def __init__(self, seed: int) -> None:
+        nn.Module.__init__(self)
+        groups = [make_self_training(make_student(2 * seed + k), terms=[]) for k in range(2)]
+        groups[1].use_look_ahead(LookAhead(steps=2))
+        self.method = DualTeacherStudent(  # type: ignore[assignment]
+            primary=groups[0],
+            secondary=groups[1],
+            target_mix=TargetMix(num_classes=CLASSES),
+        )
+        self.method.initialise()
+
+
+def adapted(rank: int) -> dict[str, Tensor]:
+    """All weights after three iterations on images of this process's own."""
+    model = Adapting(seed=rank)
+    replicated = Replicated(model)
+    adam = torch.optim.AdamW(model.method.trained().parameters(), lr=0.01)
+    torch.manual_seed(rank)
+    for iteration in range(3):
+        replicated.train_step(make_batch(10 * rank + iteration), Exchanging(adam))  # type: ignore[arg-type]
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def gradients_of(rank: int) -> list[float | None]:
@@ -116,6 +144,7 @@ def work(rank: int, folder: str) -> None:
     replicated = Replicated(model)
     results = {
         "weights": train(model, replicated.train_step, slice(2 * rank, 2 * rank + 2)),
+        "adapted": adapted(rank),
         "gradients": gradients_of(rank),
         "buffers": buffers_of(rank),
         "states": states_of(rank, folder),
@@ -141,6 +170,16 @@ def test_replicated_ddp(results: list[dict[str, Any]]) -> None:
     for result in results:
         for one, two in zip(wanted, result["weights"], strict=True):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_groups_and_look_ahead_ddp(results: list[dict[str, Any]]) -> None:
+    """Students and teachers of two groups are the same everywhere, virtual steps or not."""
+    first, second = (result["adapted"] for result in results)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @pytest.mark.ddp

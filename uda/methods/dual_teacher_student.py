@@ -65,7 +65,7 @@ class DualTeacherStudent(Method):
         deploy: The group whose networks are `"student"` and `"teacher"` of the run.
 
     Raises:
-        TypeError: A group is not plain `SelfTraining`.
+        TypeError: A group is not plain `SelfTraining`, or `target_mix` another mixer.
         ValueError: The groups could not differ, or an argument is outside its range.
     """
 
@@ -90,6 +90,11 @@ class DualTeacherStudent(Method):
             raise ValueError(
                 "target_weight and start_exchange have to be at least 0, not "
                 f"{target_weight} and {start_exchange}."
+            )
+        if target_mix is not None and not isinstance(target_mix, TargetMix):
+            raise TypeError(
+                "DualTeacherStudent: target_mix has to be TargetMix, which mixes target into "
+                f"target, not {type(target_mix).__name__}."
             )
         if deploy not in NAMES:
             raise ValueError(f"deploy has to be one of {', '.join(NAMES)}, not {deploy!r}.")
