@@ -42,7 +42,8 @@ class DualTeacherStudent(Method):
     The groups run one after another and each pass lets go of its graph, so that activations need
     what one network needs; weights, moments and teachers are there twice. In passes an iteration
     costs 5 of a student and 4 of a teacher, where `SelfTraining` costs 2 and 1. Both groups draw
-    the same random numbers, so that they mix the same images. With both routes `"own"` and without
+    the same random numbers, so that they mix the same images (a group with more virtual steps than
+    the other draws anew in those beyond). With both routes `"own"` and without
     `target_mix` they are two separate runs, to the bit.
 
     The log has "primary/..." and "secondary/..."; `target_share` is the share of target pixels
@@ -148,7 +149,10 @@ class DualTeacherStudent(Method):
             if group.look_ahead is None:
                 group.update_teacher()
         ahead = [group.look_ahead is not None for group in self.groups]
-        labels = (None, None) if any(ahead) else self.routing.both(batch)
+        labels: tuple[Labels | None, Labels | None] = (None, None)
+        if not any(ahead):
+            with optimiser.autocast():
+                labels = self.routing.both(batch)
         later = list(further) if all(g.further_batches for g in self.groups) else further
         mixing: list[RandomSnapshot] = []
         start = RandomSnapshot(batch.source.image.device)
@@ -177,7 +181,8 @@ class DualTeacherStudent(Method):
         drawn = iter(list(mixing)) if number else None
 
         def step(seen: Batch) -> dict[str, Tensor]:
-            known = labels or self.routing.of_group(number, seen)
+            with optimiser.autocast():
+                known = labels or self.routing.of_group(number, seen)
 
             def mix() -> tuple[Mixed, Mixed | None]:
                 if drawn is None:
