@@ -9,6 +9,7 @@ from mmengine.registry import Registry
 
 from uda import methods, selftraining
 from uda.registry import (
+    LOOK_AHEADS,
     METHODS,
     MIXERS,
     SELECTORS,
@@ -23,6 +24,18 @@ KINDS = [
     (SELECTORS, selftraining.ConfidenceShare),
     (SELECTORS, selftraining.ConfidenceThreshold),
     (SELECTORS, selftraining.ClassBalancedThreshold),
+    (TEACHERS, selftraining.PrototypeTeacher),
+    (TEACHERS, selftraining.TeacherPair),
+    (SELECTORS, selftraining.AdaptiveThreshold),
+    (SELECTORS, selftraining.EntropyPercentile),
+    (SELECTORS, selftraining.EntropyWeight),
+    (SELECTORS, selftraining.OptimalTransport),
+    (SELECTORS, selftraining.TeacherDivergence),
+    (MIXERS, selftraining.TargetMix),
+    (VIEWS, selftraining.FourierStyle),
+    (TERMS, selftraining.ProgressiveSelfDistillation),
+    (LOOK_AHEADS, selftraining.LookAhead),
+    (METHODS, methods.DualTeacherStudent),
     (MIXERS, selftraining.ClassMix),
     (MIXERS, selftraining.CutMix),
     (VIEWS, selftraining.ColorJitterBlur),

@@ -33,22 +33,36 @@ LOOK_AHEADS = Registry("look-ahead")
 ADAPTERS = Registry("adapter")  # test-time adaptation
 
 _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
-    TEACHERS: (selftraining.EMATeacher,),
+    TEACHERS: (
+        selftraining.EMATeacher,
+        selftraining.PrototypeTeacher,
+        selftraining.TeacherPair,
+    ),
     SELECTORS: (
         selftraining.ConfidenceShare,
         selftraining.ConfidenceThreshold,
         selftraining.ClassBalancedThreshold,
         selftraining.EntropyPercentile,
         selftraining.InstanceAdaptive,
+        selftraining.AdaptiveThreshold,
+        selftraining.EntropyWeight,
+        selftraining.OptimalTransport,
+        selftraining.TeacherDivergence,
     ),
     MIXERS: (selftraining.ClassMix, selftraining.CutMix, selftraining.TargetMix),
-    VIEWS: (selftraining.ColorJitterBlur, selftraining.TorchvisionView, selftraining.NoView),
+    VIEWS: (
+        selftraining.ColorJitterBlur,
+        selftraining.TorchvisionView,
+        selftraining.NoView,
+        selftraining.FourierStyle,
+    ),
     TERMS: (
         selftraining.FeatureDistance,
         selftraining.EntropyMinimisation,
         selftraining.RegionRegularisation,
         selftraining.RegionConsistency,
         selftraining.AdversarialOutput,
+        selftraining.ProgressiveSelfDistillation,
     ),
     LOOK_AHEADS: (selftraining.LookAhead,),
 }

@@ -16,6 +16,7 @@ from mmengine.runner import set_random_seed
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
+from tests.methods.tiny import CLASSES, make_batch, make_self_training, make_student
 from uda.engine.distributed import (
     Replicated,
     average_gradients,
@@ -30,9 +31,16 @@ from uda.engine.train import (
     set_precision,
     start_gloo,
 )
-from uda.methods import Method, SelfTraining, SourceOnly
+from uda.methods import DualTeacherStudent, Method, SelfTraining, SourceOnly
 from uda.methods.base import PlainOptimiser
-from uda.selftraining import ClassBalancedThreshold, ConfidenceShare, EMATeacher, FeatureDistance
+from uda.selftraining import (
+    ClassBalancedThreshold,
+    ConfidenceShare,
+    EMATeacher,
+    FeatureDistance,
+    LookAhead,
+    TargetMix,
+)
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
 
 from .tiny_run import write_config
@@ -153,6 +161,32 @@ def train(model: Model, step: Any, rows: slice) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.method.state_dict().items()}
 
 
+class Adapting(Model):
+    """The same around two groups of self-training, of which the second looks ahead."""
+
+    def __init__(self, seed: int) -> None:
+        nn.Module.__init__(self)
+        groups = [make_self_training(make_student(2 * seed + k), terms=[]) for k in range(2)]
+        groups[1].use_look_ahead(LookAhead(steps=2))
+        self.method = DualTeacherStudent(  # type: ignore[assignment]
+            primary=groups[0],
+            secondary=groups[1],
+            target_mix=TargetMix(num_classes=CLASSES),
+        )
+        self.method.initialise()
+
+
+def adapted(rank: int) -> dict[str, Tensor]:
+    """All weights after three iterations on images of this process's own."""
+    model = Adapting(seed=rank)
+    replicated = Replicated(model)
+    adam = torch.optim.AdamW(model.method.trained().parameters(), lr=0.01)
+    torch.manual_seed(rank)
+    for iteration in range(3):
+        replicated.train_step(make_batch(10 * rank + iteration), Exchanging(adam))  # type: ignore[arg-type]
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
 def gradients_of(rank: int) -> list[float | None]:
     """Averaged gradients: one of both processes, one of the second alone, one of none."""
     network = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(3)])
@@ -204,6 +238,7 @@ def work(rank: int, folder: str) -> None:
         weights[method] = train(model, Replicated(model).train_step, slice(2 * rank, 2 * rank + 2))
     results = {
         "weights": weights,
+        "adapted": adapted(rank),
         "gradients": gradients_of(rank),
         "buffers": buffers_of(rank),
         "states": states_of(rank, folder),
@@ -237,6 +272,16 @@ def test_replicated_ddp(results: list[dict[str, Any]], method: str) -> None:
         torch.testing.assert_close(result["weights"][method], wanted, rtol=1e-4, atol=1e-6)
     # Half of the images alone would have led elsewhere.
     assert any((wanted[name] - other[name]).abs().max() > 1e-3 for name in wanted)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_groups_and_look_ahead_ddp(results: list[dict[str, Any]]) -> None:
+    """Students and teachers of two groups are the same everywhere, virtual steps or not."""
+    first, second = (result["adapted"] for result in results)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @pytest.mark.ddp

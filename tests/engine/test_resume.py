@@ -62,6 +62,17 @@ METHODS: dict[str, dict[str, Any]] = {
         selector={"type": "ClassBalancedThreshold", "momentum": 0.9, "ramp": 4},
         look_ahead={"type": "LookAhead", "mode": "wide", "steps": 2},
     ),
+    "new_parts": _method(
+        teacher={"type": "PrototypeTeacher", "channels": 16, "momentum": 0.1, "decay": 0.9},
+        selector={"type": "AdaptiveThreshold", "momentum": 0.5},
+        mixer={"type": "TargetMix"},
+        terms=[{"type": "ProgressiveSelfDistillation", "iterations": 6}],
+        source_style={"type": "FourierStyle"},
+    ),
+    "two_teachers": _method(
+        teacher={"type": "TeacherPair", "decays": (0.9, 0.5)},
+        selector={"type": "OptimalTransport", "samples": 64, "iterations": 5, "patience": 2},
+    ),
     "dual": {
         "type": "DualTeacherStudent",
         "primary": _method(),

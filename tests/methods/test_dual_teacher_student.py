@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -210,6 +212,37 @@ def test_activations_of_one_network_properties() -> None:
     run(method, adam(method), range(2))
     assert len(alive) == 2 * (3 + 4)  # source, mixed, entropy; secondary: target in target
     assert max(alive) == 0
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["plain", "ahead"])
+def test_autocast_values(ahead: bool) -> None:
+    """Every forward pass, the teachers' too, runs inside the optimiser's context, no step does."""
+    inside: list[bool] = []
+    active = False
+
+    @contextlib.contextmanager
+    def context() -> Iterator[None]:
+        nonlocal active
+        active = True
+        yield
+        active = False
+
+    class Watched(PlainOptimiser):
+        def step(self) -> None:
+            assert not active
+            super().step()
+
+    method = build()
+    if ahead:
+        method.secondary.use_look_ahead(LookAhead(steps=1))
+    for group in method.groups:
+        for network in (group.student, group.teacher.network):
+            network.register_forward_hook(lambda *_: inside.append(active))
+    optimiser = Watched(adam(method), autocast=context)
+    for seed in range(2):
+        method.training_step(make_batch(seed), optimiser)
+    assert len(inside) > 20
+    assert all(inside)
 
 
 def test_state_values() -> None:

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 
 from uda.methods import SelfTraining
 from uda.methods.base import PlainOptimiser
-from uda.selftraining import ClassMix, ConfidenceShare, CutMix, EMATeacher
+from uda.selftraining import (
+    ClassMix,
+    ConfidenceShare,
+    CutMix,
+    EMATeacher,
+    FourierStyle,
+    ProgressiveSelfDistillation,
+    TeacherDivergence,
+)
 from uda.selftraining.selectors import Selector
 from uda.structures import Batch, PseudoLabel, Unlabelled
 
@@ -262,3 +270,40 @@ def test_self_training_errors() -> None:
     batch.target = None
     with pytest.raises(ValueError, match="SelfTraining needs target images"):
         method.training_step(batch, PlainOptimiser(sgd(method)))
+
+
+def test_teachers_errors() -> None:
+    """A selector that compares two teachers is refused with one, at construction."""
+    with pytest.raises(ValueError, match="TeacherDivergence compares two teachers, EMATeacher is"):
+        make_self_training(make_student(), selector=TeacherDivergence())
+
+
+def test_source_style_values() -> None:
+    """Styled source images are learnt from and pasted; the target images stay."""
+    plain = make_self_training(make_student(dropout=0.0), view=None, terms=[])
+    styled = make_self_training(
+        make_student(dropout=0.0), view=None, terms=[], source_style=FourierStyle(share=0.2)
+    )
+    seen: list[Tensor] = []
+    for method in (plain, styled):
+        method.student.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+        step(method)
+    batch = make_batch(0)
+    assert batch.target is not None
+    assert torch.equal(seen[0], batch.source.image)
+    wanted = FourierStyle(share=0.2).transfer(batch.source.image, batch.target.image)
+    assert torch.equal(seen[2], wanted)
+    pasted = seen[1] != batch.target.image
+    torch.testing.assert_close(seen[3], torch.where(pasted, wanted, batch.target.image))
+
+
+def test_self_distillation_in_the_step_values() -> None:
+    """The term gets the teacher's prediction of source images; its loss joins the source pass."""
+    method = make_self_training(
+        make_student(), terms=[ProgressiveSelfDistillation(final=0.5, iterations=1)]
+    )
+    log = step(method)
+    assert log["source/self_distillation"] != 0
+    torch.testing.assert_close(
+        log["loss"], log["source/ce"] + log["source/self_distillation"] + log["mixed/ce"]
+    )

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from uda.methods import SourceOnly
 from uda.methods.base import PlainOptimiser
+from uda.selftraining import ProgressiveSelfDistillation
 
 from .tiny import make_batch, make_source_only, make_student, sgd
 
@@ -69,3 +70,9 @@ def test_average_over_labelled_pixels_values() -> None:
 def test_unknown_average_errors() -> None:
     with pytest.raises(ValueError, match='average has to be "all" or "valid", not'):
         SourceOnly(student=make_student(), average="some")  # type: ignore[arg-type]
+
+
+def test_term_without_teacher_errors() -> None:
+    """A term that learns from a teacher is refused at once."""
+    with pytest.raises(ValueError, match="ProgressiveSelfDistillation learns from a teacher's"):
+        SourceOnly(student=make_student(), terms=[ProgressiveSelfDistillation()])

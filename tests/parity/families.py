@@ -17,6 +17,7 @@ from tests.parity.hiast_labels import check_copy_paste, check_ias
 from tests.parity.hiast_losses import check_adversarial, check_losses
 from tests.parity.hiast_optimisation import check_ema_lr_metric
 from tests.parity.rows import Row
+from tests.parity.transport import check_semi_relaxed_ot
 
 Check = Callable[[Path], list[Row]]
 
@@ -83,7 +84,7 @@ FAMILIES: dict[str, Family] = {
             "ema_lr": check_ema_lr_metric,
             "ias": check_ias,
             "losses": check_losses,
+            "semi_relaxed": check_semi_relaxed_ot,
         },
-        waiting={"semi_relaxed": "OptimalTransport"},
     ),
 }

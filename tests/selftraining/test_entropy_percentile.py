@@ -32,7 +32,7 @@ def test_entropy_percentile_values() -> None:
         (100, "drop"): [0, 0, 255],
     }
     for (percentile, boundary), label in wanted.items():
-        pseudo = EntropyPercentile(percentile=percentile, boundary=boundary)(probs)
+        pseudo = EntropyPercentile(percentile=percentile, boundary=boundary)(probs)  # type: ignore[arg-type]
         assert pseudo.label.flatten().tolist() == label
         assert pseudo.weight.flatten().tolist() == [float(i == 0) for i in label]
 
@@ -87,4 +87,4 @@ def test_percentile_errors(percentile: float) -> None:
 def test_boundary_errors() -> None:
     """Neither kept nor dropped."""
     with pytest.raises(ValueError, match='boundary has to be "keep" or "drop", not \'half\''):
-        EntropyPercentile(boundary="half")
+        EntropyPercentile(boundary="half")  # type: ignore[arg-type]

@@ -35,9 +35,8 @@ def chosen_network(asked: str | None, held: str | None, *, origin: str | Path) -
     >>> chosen_network(None, "teacher", origin="deploy/teacher.pth")
     'teacher'
     """
-    for name in (asked, held):
-        if name is not None and name not in PREFIXES:
-            raise ValueError(f"network has to be one of {sorted(PREFIXES)}, not {name!r}.")
+    if asked is not None and asked not in PREFIXES:
+        raise ValueError(f"network has to be one of {sorted(PREFIXES)}, not {asked!r}.")
     if asked and held and asked != held:
         raise ValueError(
             f"{origin} is a deploy checkpoint and holds the {held} only, not the {asked}; give the "

@@ -33,6 +33,7 @@ PARTS = {
     "mixer": registry.MIXERS,
     "target_mix": registry.MIXERS,
     "view": registry.VIEWS,
+    "source_style": registry.VIEWS,
 }
 GROUPS = ("primary", "secondary")
 # How torch's BatchNorm begins to say that a batch of one image was pooled to one pixel.

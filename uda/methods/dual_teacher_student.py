@@ -14,7 +14,7 @@ from uda.methods.self_training import SelfTraining
 from uda.selftraining.mixers import TargetMix
 from uda.selftraining.snapshots import RandomSnapshot
 from uda.selftraining.terms import Pass
-from uda.structures import Batch, Mixed, PseudoLabel
+from uda.structures import Batch, Labelled, Mixed, PseudoLabel
 
 Group = Literal["primary", "secondary"]
 NAMES: tuple[Group, Group] = ("primary", "secondary")
@@ -42,7 +42,8 @@ class DualTeacherStudent(Method):
     The groups run one after another and each pass lets go of its graph, so that activations need
     what one network needs; weights, moments and teachers are there twice. In passes an iteration
     costs 5 of a student and 4 of a teacher, where `SelfTraining` costs 2 and 1. Both groups draw
-    the same random numbers, so that they mix the same images. With both routes `"own"` and without
+    the same random numbers, so that they mix the same images (a group with more virtual steps than
+    the other draws anew in those beyond). With both routes `"own"` and without
     `target_mix` they are two separate runs, to the bit.
 
     The log has "primary/..." and "secondary/..."; `target_share` is the share of target pixels
@@ -65,7 +66,7 @@ class DualTeacherStudent(Method):
         deploy: The group whose networks are `"student"` and `"teacher"` of the run.
 
     Raises:
-        TypeError: A group is not plain `SelfTraining`.
+        TypeError: A group is not plain `SelfTraining`, or `target_mix` another mixer.
         ValueError: The groups could not differ, or an argument is outside its range.
     """
 
@@ -90,6 +91,11 @@ class DualTeacherStudent(Method):
             raise ValueError(
                 "target_weight and start_exchange have to be at least 0, not "
                 f"{target_weight} and {start_exchange}."
+            )
+        if target_mix is not None and not isinstance(target_mix, TargetMix):
+            raise TypeError(
+                "DualTeacherStudent: target_mix has to be TargetMix, which mixes target into "
+                f"target, not {type(target_mix).__name__}."
             )
         if deploy not in NAMES:
             raise ValueError(f"deploy has to be one of {', '.join(NAMES)}, not {deploy!r}.")
@@ -143,7 +149,10 @@ class DualTeacherStudent(Method):
             if group.look_ahead is None:
                 group.update_teacher()
         ahead = [group.look_ahead is not None for group in self.groups]
-        labels = (None, None) if any(ahead) else self.routing.both(batch)
+        labels: tuple[Labels | None, Labels | None] = (None, None)
+        if not any(ahead):
+            with optimiser.autocast():
+                labels = self.routing.both(batch)
         later = list(further) if all(g.further_batches for g in self.groups) else further
         mixing: list[RandomSnapshot] = []
         start = RandomSnapshot(batch.source.image.device)
@@ -172,7 +181,8 @@ class DualTeacherStudent(Method):
         drawn = iter(list(mixing)) if number else None
 
         def step(seen: Batch) -> dict[str, Tensor]:
-            known = labels or self.routing.of_group(number, seen)
+            with optimiser.autocast():
+                known = labels or self.routing.of_group(number, seen)
 
             def mix() -> tuple[Mixed, Mixed | None]:
                 if drawn is None:
@@ -208,13 +218,17 @@ class DualTeacherStudent(Method):
         """Mixed images of a group, and those of target in target if it has such a pass."""
         group = self.groups[number]
         target, second = targets_of(batch, second=number == 1 and self.target_mix is not None)
-        mixed = group.mix(batch.source, target, labels.target)
+        mixed = group.mix(self._styled(number, batch), target, labels.target)
         if second is None or self.target_mix is None:
             return mixed, None
         first_label, second_label = cast("tuple[PseudoLabel, PseudoLabel]", labels.pair)
         again = self.target_mix.mix(target, first_label, second, second_label)
         again.image = group.view(again.image)
         return mixed, again
+
+    def _styled(self, number: int, batch: Batch) -> Labelled:
+        target, _ = targets_of(batch, second=False)
+        return self.groups[number].styled(batch.source, target)
 
     def _passes(
         self,
@@ -227,7 +241,7 @@ class DualTeacherStudent(Method):
         group = self.groups[number]
         source = number == 0 or self.secondary_source
         if source:
-            yield group.source_pass(batch.source)
+            yield group.source_pass(self._styled(number, batch))
         mixed, again = mix()
         done = group.mixed_pass(mixed, labels.target)
         shares = target_shares(mixed, again, source=source, weight=self.target_weight)

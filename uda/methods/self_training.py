@@ -12,8 +12,9 @@ from uda.methods.base import Backward, Method
 from uda.selftraining.health import largest_class_share
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
+from uda.selftraining.teacher_pair import TeacherPair
 from uda.selftraining.terms import Pass, Term, TermList
-from uda.selftraining.views import NoView, View
+from uda.selftraining.views import FourierStyle, NoView, View
 from uda.structures import Batch, Labelled, Mixed, PseudoLabel, Unlabelled
 
 
@@ -39,6 +40,7 @@ class SelfTraining(Method):
         mixer: Makes mixed images of source, target and pseudo-labels.
         view: Changes the colours of mixed images; None leaves them.
         terms: Further losses.
+        source_style: Gives the source images the style of the target images; None leaves them.
         backward: See `Method`.
         average: See `Method`.
     """
@@ -52,15 +54,20 @@ class SelfTraining(Method):
         mixer: nn.Module,
         view: View | None = None,
         terms: Sequence[Term] = (),
+        source_style: FourierStyle | None = None,
         backward: Backward = "each",
         average: Average = "all",
     ) -> None:
         super().__init__(student=student, backward=backward, average=average)
+        _check_teachers(teacher, selector)
         self.teacher = teacher
         self.selector = selector
         self.mixer = mixer
         self.view = view if view is not None else NoView()
         self.terms = TermList(terms)
+        for term in self.terms:
+            term.use_teacher(self.teacher_probs)
+        self.source_style = source_style
         # Where pseudo-labels come from; two coupled groups exchange theirs here.
         self.label_route: Callable[[Unlabelled], PseudoLabel] = self.label_target
 
@@ -73,6 +80,7 @@ class SelfTraining(Method):
         source, target = batch.source, batch.target
         if target is None:
             raise ValueError("SelfTraining needs target images, but the batch has none.")
+        source = self.styled(source, target)
         # Each pass is made where it is yielded, so that its graph is gone before the next one.
         yield self.source_pass(source)
         pseudo = self.label_route(target)
@@ -89,6 +97,18 @@ class SelfTraining(Method):
             mixed_image=mixed.image,
             mixed_label=mixed.label,
         )
+
+    def styled(self, source: Labelled, target: Unlabelled) -> Labelled:
+        """The source images as they are learnt from and pasted."""
+        if self.source_style is None:
+            return source
+        image = self.source_style.transfer(source.image, target.image)
+        return Labelled(image.to(source.image.dtype), source.label)
+
+    def teacher_probs(self, image: Tensor) -> Tensor:
+        """The probabilities of the teacher, for terms that want them."""
+        probs: Tensor = self.teacher.predict(image)
+        return probs
 
     def source_pass(self, source: Labelled) -> Pass:
         """The student on source images, with their labels."""
@@ -119,7 +139,7 @@ class SelfTraining(Method):
 
     def label_target(self, target: Unlabelled) -> PseudoLabel:
         """What this method's own teacher and selector make of the target images."""
-        probs: Tensor = self.teacher.predict(target.image)
+        probs = self.teacher_probs(target.image)
         pseudo: PseudoLabel = self.selector(probs, target.valid)
         return pseudo
 
@@ -131,3 +151,12 @@ class SelfTraining(Method):
     def networks(self) -> dict[str, nn.Module]:
         """Student and teacher."""
         return {"student": self.student, "teacher": self.teacher.network}
+
+
+def _check_teachers(teacher: nn.Module, selector: nn.Module) -> None:
+    wanted = getattr(selector, "teachers", 1)
+    if wanted == 2 and not isinstance(teacher, TeacherPair):
+        raise ValueError(
+            f"{type(selector).__name__} compares two teachers, {type(teacher).__name__} is one: "
+            'set teacher=dict(type="TeacherPair"), or take another selector.'
+        )

@@ -21,6 +21,9 @@ class SourceOnly(Method):
         terms: Further losses on the source pass, such as `FeatureDistance`.
         backward: See `Method`.
         average: See `Method`.
+
+    Raises:
+        ValueError: A term needs a teacher.
     """
 
     def __init__(
@@ -32,6 +35,12 @@ class SourceOnly(Method):
         average: Average = "all",
     ) -> None:
         super().__init__(student=student, backward=backward, average=average)
+        for term in terms:
+            if term.needs_teacher:
+                raise ValueError(
+                    f"{type(term).__name__} learns from a teacher's predictions, and SourceOnly "
+                    "has no teacher: use SelfTraining, or leave the term out."
+                )
         self.terms = TermList(terms)
 
     def initialise(self) -> None:

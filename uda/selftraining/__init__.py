@@ -7,25 +7,33 @@ from uda.selftraining.discriminator import OutputDiscriminator
 from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
+from uda.selftraining.prototype_teacher import PrototypeTeacher
 from uda.selftraining.selectors import (
+    AdaptiveThreshold,
     ClassBalancedThreshold,
     ConfidenceShare,
     ConfidenceThreshold,
     EntropyPercentile,
+    EntropyWeight,
     InstanceAdaptive,
+    OptimalTransport,
+    TeacherDivergence,
 )
 from uda.selftraining.teacher import EMATeacher
+from uda.selftraining.teacher_pair import TeacherPair
 from uda.selftraining.terms import (
     AdversarialOutput,
     EntropyMinimisation,
     FeatureDistance,
+    ProgressiveSelfDistillation,
     RegionConsistency,
     RegionRegularisation,
     Term,
 )
-from uda.selftraining.views import ColorJitterBlur, NoView, TorchvisionView, View
+from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, TorchvisionView, View
 
 __all__ = [
+    "AdaptiveThreshold",
     "AdversarialOutput",
     "ClassBalancedThreshold",
     "ClassMix",
@@ -36,15 +44,22 @@ __all__ = [
     "EMATeacher",
     "EntropyMinimisation",
     "EntropyPercentile",
+    "EntropyWeight",
     "FeatureDistance",
+    "FourierStyle",
     "InstanceAdaptive",
     "KeptPixels",
     "LookAhead",
     "NoView",
+    "OptimalTransport",
     "OutputDiscriminator",
+    "ProgressiveSelfDistillation",
+    "PrototypeTeacher",
     "RegionConsistency",
     "RegionRegularisation",
     "TargetMix",
+    "TeacherDivergence",
+    "TeacherPair",
     "Term",
     "TorchvisionView",
     "View",

@@ -18,9 +18,14 @@ class Selector(nn.Module):
             right only where the crop is as high as the resized image; for other crops mark the
             pixels in `Unlabelled.valid`.
 
+    Attributes:
+        teachers: How many teachers' probabilities it needs; the others take the mean of several.
+
     Raises:
         ValueError: A number of rows is negative.
     """
+
+    teachers = 1
 
     def __init__(self, *, ignore_rows: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
@@ -31,7 +36,11 @@ class Selector(nn.Module):
 
     @torch.no_grad()
     def forward(self, probs: Tensor, valid: Tensor | None = None) -> PseudoLabel:
-        """The pseudo-label of `probs` (N, K, H, W), trusted only where `valid` (N, H, W)."""
+        """The pseudo-label of `probs` (N, K, H, W), trusted only where `valid` (N, H, W).
+
+        Of several teachers, (T, N, K, H, W), the mean is taken.
+        """
+        probs = probs.mean(0) if probs.dim() == 5 else probs
         confidence, label = probs.max(1)
         trusted = self.trusted(confidence, valid)
         pseudo = self.select(probs, label, confidence, trusted)

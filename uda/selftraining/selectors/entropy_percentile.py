@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -40,7 +42,7 @@ class EntropyPercentile(Selector):
         self,
         *,
         percentile: float = 80.0,
-        boundary: str = "keep",
+        boundary: Literal["keep", "drop"] = "keep",
         rescale: bool = False,
         ignore_rows: tuple[int, int] = (0, 0),
     ) -> None:

@@ -5,12 +5,14 @@ from uda.selftraining.terms.base import Pass, Term, TermList
 from uda.selftraining.terms.entropy import EntropyMinimisation
 from uda.selftraining.terms.feature_distance import FeatureDistance
 from uda.selftraining.terms.regions import RegionConsistency, RegionRegularisation
+from uda.selftraining.terms.self_distillation import ProgressiveSelfDistillation
 
 __all__ = [
     "AdversarialOutput",
     "EntropyMinimisation",
     "FeatureDistance",
     "Pass",
+    "ProgressiveSelfDistillation",
     "RegionConsistency",
     "RegionRegularisation",
     "Term",

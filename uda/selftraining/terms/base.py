@@ -32,11 +32,13 @@ class Term(nn.Module):
 
     Attributes:
         name: Key of its loss in the log.
-        needs_teacher: Whether it reads the teacher's probabilities of mixed images.
+        needs_teacher: Whether it is of no use in a method without a teacher.
+        needs_mixed_probs: Whether it reads the teacher's probabilities of mixed images.
     """
 
     name = "term"
     needs_teacher = False
+    needs_mixed_probs = False
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
@@ -44,6 +46,9 @@ class Term(nn.Module):
     def opponents(self) -> dict[str, nn.Module]:
         """Networks that learn against the student, each with an optimiser of its own, by name."""
         return {}
+
+    def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
+        """Take the function that gives a teacher's probabilities, if the term needs one."""
 
     def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
         """A scalar from the student's source pass, or None."""
@@ -77,8 +82,9 @@ class TermList(nn.ModuleList):
 
     def add_teacher(self, mixed: Mixed, teacher: EMATeacher) -> None:
         """Let the teacher see the mixed images as they are now, if a term needs that."""
-        if any(term.needs_teacher for term in self):
-            mixed.teacher_probs = teacher.predict(mixed.image)
+        if any(term.needs_mixed_probs for term in self):
+            probs = teacher.predict(mixed.image)
+            mixed.teacher_probs = probs.mean(0) if probs.dim() == 5 else probs  # two teachers
 
     def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
         """What the terms add to the pass over mixed images, by name."""

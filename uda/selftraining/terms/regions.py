@@ -77,6 +77,7 @@ class RegionConsistency(Term):
 
     name = "consistency"
     needs_teacher = True
+    needs_mixed_probs = True
 
     def __init__(
         self,

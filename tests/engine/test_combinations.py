@@ -1,0 +1,169 @@
+"""Every method with every selector and every mixer: built from a config, it learns or says why not.
+
+Parts are found in the registries, so that a new one joins by being registered.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+import uda.engine  # noqa: F401 - registers
+from tests.methods.tiny import CLASSES, make_batch, make_student
+from uda.engine.model import build_method
+from uda.methods import Method
+from uda.methods.base import PlainOptimiser
+from uda.registry import LOOK_AHEADS, METHODS, MIXERS, SELECTORS, build_part
+
+DEEP = {"type": "LookAhead", "steps": 1}
+WIDE = {"type": "LookAhead", "mode": "wide", "steps": 2, "preset": "reference"}
+
+
+Config = dict[str, Any]
+
+
+def self_training(selector: Config, mixer: Config, **changes: Any) -> Config:
+    """A config of `SelfTraining` with two teachers where the selector needs them."""
+    teacher = {"type": "EMATeacher"}
+    if getattr(SELECTORS.get(selector["type"]), "teachers", 1) == 2:
+        teacher = {"type": "TeacherPair"}
+    return {
+        "type": "SelfTraining",
+        "teacher": teacher,
+        "selector": selector,
+        "mixer": mixer,
+        **changes,
+    }
+
+
+def dual(selector: dict[str, Any], mixer: dict[str, Any], **secondary: Any) -> dict[str, Any]:
+    """A config of two groups, the second with further keys."""
+    return {
+        "type": "DualTeacherStudent",
+        "primary": self_training(selector, mixer),
+        "secondary": self_training(selector, mixer, **secondary),
+        "target_mix": {"type": "TargetMix"},
+    }
+
+
+BUILDERS: dict[str, Any] = {
+    "self-training": self_training,
+    "deep": lambda s, m: self_training(s, m, look_ahead=DEEP),
+    "wide": lambda s, m: self_training(s, m, look_ahead=WIDE),
+    "dual": dual,
+    "dual-deep": lambda s, m: dual(s, m, look_ahead=DEEP),
+}
+# Arguments that a part cannot do without in this test.
+EXTRA: dict[str, dict[str, Any]] = {"OptimalTransport": {"samples": 64, "iterations": 5}}
+
+
+def own(registry: Any) -> list[str]:
+    """Names of this project's parts in a registry."""
+    return sorted(n for n, c in registry.module_dict.items() if c.__module__.startswith("uda."))
+
+
+def config_of(name: str) -> dict[str, Any]:
+    return {"type": name, **EXTRA.get(name, {})}
+
+
+def build(config: dict[str, Any]) -> Method:
+    """The method around the tiny network, its second student drawn from another seed."""
+    method = build_method(
+        copy.deepcopy(config),
+        make_student(0),
+        another=lambda: make_student(1),
+        num_classes=CLASSES,
+        mean=(127.5,) * 3,
+        std=(60.0,) * 3,
+    )
+    method.initialise()
+    return method.train()
+
+
+@pytest.mark.parametrize("mixer", own(MIXERS))
+@pytest.mark.parametrize("selector", own(SELECTORS))
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_combination_learns(builder: str, selector: str, mixer: str) -> None:
+    """Two iterations run, all that is logged is finite, and every student moves."""
+    method = build(BUILDERS[builder](config_of(selector), config_of(mixer)))
+    before = {name: p.detach().clone() for name, p in method.trained().named_parameters()}
+    optimiser = PlainOptimiser(torch.optim.SGD(method.trained().parameters(), lr=0.05))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        further = [make_batch(10 + j) for j in range(method.further_batches)]
+        log = method.training_step(make_batch(seed), optimiser, further)
+        assert all(bool(value.isfinite()) for value in log.values())
+    assert ("virtual/loss" in log) == (builder in ("deep", "wide"))
+    for name, weight in method.trained().named_parameters():
+        assert weight.isfinite().all(), name
+        # A bias in front of BatchNorm has no gradient.
+        if name.endswith("head.weight"):
+            assert not torch.equal(weight, before[name]), name
+
+
+def test_all_methods_take_part() -> None:
+    """A method that is registered is combined above, or named here as one without such parts."""
+    combined = {BUILDERS[name]({"type": "A"}, {"type": "B"})["type"] for name in BUILDERS}
+    assert set(own(METHODS)) == combined | {"SourceOnly"}
+    assert own(LOOK_AHEADS) == ["LookAhead"]
+    assert len(own(SELECTORS)) >= 8
+    assert len(own(MIXERS)) >= 3
+
+
+IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
+    "one teacher": (
+        {
+            **self_training({"type": "ConfidenceShare"}, {"type": "CutMix"}),
+            "selector": {"type": "TeacherDivergence"},
+        },
+        "TeacherDivergence compares two teachers, EMATeacher is one: set teacher=",
+    ),
+    "source-only ahead": (
+        {"type": "SourceOnly", "look_ahead": DEEP},
+        "SourceOnly has no EMATeacher of its own, so there is nothing that a look-ahead could move",
+    ),
+    "source-only with a selector": (
+        {"type": "SourceOnly", "selector": {"type": "ConfidenceShare"}},
+        "SourceOnly has no argument 'selector'",
+    ),
+    "source-only softened": (
+        {"type": "SourceOnly", "terms": [{"type": "ProgressiveSelfDistillation"}]},
+        "ProgressiveSelfDistillation learns from a teacher's predictions, and SourceOnly has no",
+    ),
+    "pair ahead": (
+        {**dual({"type": "ConfidenceShare"}, {"type": "CutMix"}), "look_ahead": DEEP},
+        "DualTeacherStudent has two teachers, each with a student of its own: give look_ahead",
+    ),
+    "group without teacher": (
+        {
+            **dual({"type": "ConfidenceShare"}, {"type": "CutMix"}),
+            "primary": {"type": "SourceOnly"},
+        },
+        "primary has to be SelfTraining with any parts",
+    ),
+    "class mix between targets": (
+        {
+            **dual({"type": "ConfidenceShare"}, {"type": "CutMix"}),
+            "target_mix": {"type": "ClassMix"},
+        },
+        "target_mix has to be TargetMix, which mixes target into target, not ClassMix",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IMPOSSIBLE)
+def test_impossible_combination_errors(name: str) -> None:
+    """What cannot work is refused at construction, with the reason."""
+    config, message = IMPOSSIBLE[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        build(config)
+
+
+def test_parts_build_alone() -> None:
+    """Every selector and mixer is built with the number of classes at most."""
+    for registry in (SELECTORS, MIXERS):
+        for name in own(registry):
+            build_part(registry, config_of(name), num_classes=CLASSES)
