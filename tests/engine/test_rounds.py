@@ -244,6 +244,21 @@ def test_settings_errors(project: Path, tmp_path: Path) -> None:
         round_settings(config)
 
 
+def test_linked_data_values(project: Path, tmp_path: Path) -> None:
+    """Labels are found also where the data set is a link to another disk."""
+    (tmp_path / "disk" / "set").mkdir(parents=True)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "set").symlink_to(tmp_path / "disk" / "set")
+    labels = tmp_path / "runs" / "round_1" / "labels"
+    labels.mkdir(parents=True)
+    config = load_config(project / "rounds.py")
+    target = config.train_dataloader.dataset.target
+    target.data_root = str(tmp_path / "data" / "set")
+    rounds.prepare(config, Origin("a.pth"), labels.parent)
+    assert (Path(target.data_root) / target.label_dir).samefile(labels)
+    assert config.model.start == {"checkpoint": "a.pth"}
+
+
 def test_prepare_errors(project: Path) -> None:
     """A training set without target."""
     config = load_config(project / "rounds.py")

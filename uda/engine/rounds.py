@@ -108,8 +108,10 @@ def prepare(config: Config, start: Origin, folder: Path) -> None:
     target = config.train_dataloader.dataset.get("target")
     if target is None:
         raise ValueError("Rounds train on pseudo-labelled target images, but target is None.")
-    # As the data set reads it, below data_root; so no folder of this machine gets into records.
-    target.label_dir = os.path.relpath(folder / LABELS, target.get("data_root") or ".")
+    # As the data set reads it, below data_root: so records name no folder of this machine. Both
+    # are resolved, since ".." leads elsewhere behind a link.
+    root = Path(target.get("data_root") or ".").resolve()
+    target.label_dir = os.path.relpath((folder / LABELS).resolve(), root)
     target.label_suffix = SUFFIX
     config.model.start = {k: v for k, v in start._asdict().items() if v is not None}
     # mmengine keeps state by this name; rounds that begin in one second must not share it.
