@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from uda.engine.distributed import Replicated, average_gradients, broadcast_buffers
 from uda.engine.random_state import RandomState
 from uda.engine.train import build_runner, load_config, set_precision, start_gloo
-from uda.methods import SourceOnly
+from uda.methods import AdversarialWarmUp, SourceOnly
 from uda.methods.base import PlainOptimiser
-from uda.structures import Batch, Labelled
+from uda.selftraining import AdversarialOutput
+from uda.structures import Batch, Labelled, Unlabelled
 
 from .tiny_run import write_config
 
@@ -65,6 +66,28 @@ def train(model: Model, step: Any, rows: slice) -> list[Tensor]:
     for _ in range(3):
         step(batch(rows), Exchanging(adam))
     return [p.detach().clone() for p in model.method.student.parameters()]
+
+
+def adversarial(seed: int) -> Model:
+    """The same model with a discriminator."""
+    model = Model(seed)
+    term = AdversarialOutput(num_classes=2, channels=2, weight=0.5)
+    model.method = AdversarialWarmUp(student=model.method.student, terms=[term])  # type: ignore[assignment]
+    return model
+
+
+def train_both(model: Model, step: Any, rows: slice) -> list[Tensor]:
+    """The weights of student and discriminator after three steps of each."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 4, 3, 32, 32, generator=generator)
+    label = torch.randint(2, (4, 32, 32), generator=generator)
+    pairs = Batch(Labelled(image[0, rows], label[rows]), Unlabelled(image[1, rows] + 1))
+    networks = (model.method.student, *model.method.opponents().values())
+    student, discriminator = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
+    opponents = {"discriminator": PlainOptimiser(discriminator)}
+    for _ in range(3):
+        step(pairs, Exchanging(student, opponents=opponents))
+    return [p.detach().clone() for network in networks for p in network.parameters()]
 
 
 def gradients_of(rank: int) -> list[float | None]:
@@ -114,7 +137,9 @@ def work(rank: int, folder: str) -> None:
     )
     model = Model(seed=rank)
     replicated = Replicated(model)
+    both = adversarial(seed=rank)
     results = {
+        "opponents": train_both(both, Replicated(both).train_step, slice(2 * rank, 2 * rank + 2)),
         "weights": train(model, replicated.train_step, slice(2 * rank, 2 * rank + 2)),
         "gradients": gradients_of(rank),
         "buffers": buffers_of(rank),
@@ -140,6 +165,17 @@ def test_replicated_ddp(results: list[dict[str, Any]]) -> None:
     wanted = train(alone, alone.train_step, slice(0, 4))
     for result in results:
         for one, two in zip(wanted, result["weights"], strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_opponents_ddp(results: list[dict[str, Any]]) -> None:
+    """So does the discriminator: its gradients are exchanged too."""
+    alone = adversarial(seed=0)
+    wanted = train_both(alone, alone.train_step, slice(0, 4))
+    for result in results:
+        for one, two in zip(wanted, result["opponents"], strict=True):
             torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 

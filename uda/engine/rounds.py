@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -91,6 +92,9 @@ def run_rounds(
             )
             with recorded(runner):
                 runner.train()
+            # Its networks and loader processes are to be gone before the next round has its own.
+            del runner
+            gc.collect()
         start, labeller = settings.next(folder, iterations)
 
 
