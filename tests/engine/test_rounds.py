@@ -132,7 +132,13 @@ class Stop(Exception):  # noqa: N818 - it stands for a kill
     """A kill."""
 
 
-@pytest.mark.parametrize("moment", ["labels 1", "training 1", "labels 2", "training 2"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("labels 1", "training 1", "labels 2")),
+        "training 2",
+    ],
+)
 def test_resume(
     project: Path, straight: Path, tmp_path: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
