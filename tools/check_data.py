@@ -92,19 +92,24 @@ def sets_of(config: Any) -> list[SetToCheck]:
         config: From `load_config`.
 
     Raises:
-        ValueError: The config has no labelled source.
+        ValueError: The config has nothing to train on.
     """
     from uda.data.check.sets import SetToCheck
-    from uda.engine.evaluate import evaluation_dataset
+    from uda.engine.evaluate import evaluation_dataset, without_labels
 
     loader = config.get("train_dataloader") or {}
     pairs = loader.get("dataset") or {}
-    if not pairs.get("source"):
+    alone = pairs.get("type") == "PseudoLabelledTarget"
+    if not pairs.get("target" if alone else "source"):
         raise ValueError(
             f"{config.filename} has no train_dataloader.dataset.source: nothing to train on"
         )
-    sets = [SetToCheck("source", "source", dict(pairs.source))]
-    if pairs.get("target"):
+    sets = []
+    if alone:  # its labels are made later, at a size of their own
+        sets.append(SetToCheck("target", "target", without_labels(pairs.target)))
+    else:
+        sets.append(SetToCheck("source", "source", dict(pairs.source)))
+    if pairs.get("target") and not alone:
         sets.append(SetToCheck("target", "target", dict(pairs.target)))
     validation = config.get("val_dataloader")
     if validation:

@@ -31,9 +31,16 @@ from uda.engine.train import (
     set_precision,
     start_gloo,
 )
-from uda.methods import DualTeacherStudent, Method, SelfTraining, SourceOnly
+from uda.methods import (
+    AdversarialWarmUp,
+    DualTeacherStudent,
+    Method,
+    SelfTraining,
+    SourceOnly,
+)
 from uda.methods.base import PlainOptimiser
 from uda.selftraining import (
+    AdversarialOutput,
     ClassBalancedThreshold,
     ConfidenceShare,
     EMATeacher,
@@ -187,6 +194,28 @@ def adapted(rank: int) -> dict[str, Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
+def adversarial(seed: int) -> Model:
+    """The same model with a discriminator."""
+    model = Model(seed)
+    term = AdversarialOutput(num_classes=2, channels=2, weight=0.5)
+    model.method = AdversarialWarmUp(student=model.method.student, terms=[term])  # type: ignore[assignment]
+    return model
+
+
+def train_both(model: Model, step: Any, rows: slice) -> list[Tensor]:
+    """The weights of student and discriminator after three steps of each."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 4, 3, 32, 32, generator=generator)
+    label = torch.randint(2, (4, 32, 32), generator=generator)
+    pairs = Batch(Labelled(image[0, rows], label[rows]), Unlabelled(image[1, rows] + 1))
+    networks = (model.method.student, *model.method.opponents().values())
+    student, discriminator = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
+    opponents = {"discriminator": PlainOptimiser(discriminator)}
+    for _ in range(3):
+        step(pairs, Exchanging(student, opponents=opponents))
+    return [p.detach().clone() for network in networks for p in network.parameters()]
+
+
 def gradients_of(rank: int) -> list[float | None]:
     """Averaged gradients: one of both processes, one of the second alone, one of none."""
     network = nn.ParameterList([nn.Parameter(torch.zeros(1)) for _ in range(3)])
@@ -236,7 +265,9 @@ def work(rank: int, folder: str) -> None:
     for method in METHODS:
         model = Model(seed=rank, method=method)
         weights[method] = train(model, Replicated(model).train_step, slice(2 * rank, 2 * rank + 2))
+    both = adversarial(seed=rank)
     results = {
+        "opponents": train_both(both, Replicated(both).train_step, slice(2 * rank, 2 * rank + 2)),
         "weights": weights,
         "adapted": adapted(rank),
         "gradients": gradients_of(rank),
@@ -282,6 +313,17 @@ def test_groups_and_look_ahead_ddp(results: list[dict[str, Any]]) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_opponents_ddp(results: list[dict[str, Any]]) -> None:
+    """So does the discriminator: its gradients are exchanged too."""
+    alone = adversarial(seed=0)
+    wanted = train_both(alone, alone.train_step, slice(0, 4))
+    for result in results:
+        for one, two in zip(wanted, result["opponents"], strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.ddp

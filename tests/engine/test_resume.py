@@ -45,6 +45,11 @@ METHODS: dict[str, dict[str, Any]] = {
         "terms": [{"type": "AdversarialOutput", "channels": 4, "entropy_weight": 0.1}],
     },
     "daformer": _method(),
+    "instance_adaptive": _method(
+        teacher={"type": "EMATeacher", "decay": 0.9, "mode": "eval", "buffers": "copy"},
+        selector={"type": "InstanceAdaptive", "initial": 0.4, "group": "image"},
+        terms=[{"type": "RegionRegularisation"}, {"type": "RegionConsistency"}],
+    ),
     "hard_aware": {
         "type": "HardAwareSelfTraining",
         "teacher": {"type": "EMATeacher", "decay": 0.9, "warmup": False, "buffers": "copy"},

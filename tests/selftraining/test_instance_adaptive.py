@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uda.selftraining import InstanceAdaptive
+from uda.selftraining import InstanceAdaptive, KeptPixels
 
 
 def random_probs(seed: int, classes: int = 4, size: tuple[int, int, int] = (2, 5, 6)) -> Tensor:
@@ -198,3 +198,15 @@ def test_class_number_errors() -> None:
     """Probabilities of another number of classes are refused."""
     with pytest.raises(ValueError, match="has num_classes=3, the probabilities have 4 classes"):
         InstanceAdaptive(num_classes=3)(random_probs(0))
+
+
+def test_selection_reads_nothing_properties() -> None:
+    """Nothing waits for the device: tensors on torch's meta device have no values to read."""
+    selector = InstanceAdaptive(num_classes=4, half_precision=True).to("meta")
+    kept = KeptPixels(num_classes=4).to("meta")
+    for _ in range(2):
+        pseudo = selector(
+            random_probs(0).to("meta"), torch.ones(2, 5, 6, dtype=torch.bool).to("meta")
+        )
+        assert kept.update(pseudo).is_meta
+    assert pseudo.label.is_meta

@@ -84,6 +84,8 @@ def datasets_of(runner: Any) -> Iterator[tuple[str, Any]]:
         yield "source", training
         if training.target is not None:
             yield "target", training.target
+    elif hasattr(training, "target"):  # pseudo-labelled target images alone
+        yield "target", training.target
     else:
         yield "training", training
     if runner.val_loop is not None:
