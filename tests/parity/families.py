@@ -12,6 +12,10 @@ from tests.parity.daformer_optimisation import check_ema, check_lr
 from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
 from tests.parity.daformer_sampling import check_rcs
 from tests.parity.rows import Row
+from tests.parity.tta_consistency import check_cotta, check_vida, check_vida_adapter
+from tests.parity.tta_entropy import check_deyo, check_eata, check_sar, check_tent
+from tests.parity.tta_parts import check_bn, check_lame, check_rotta
+from tests.parity.tta_self_learning import check_self_learning
 
 Check = Callable[[Path], list[Row]]
 
@@ -44,8 +48,12 @@ class Family:
 
 
 def _kind(name: str, kinds: Mapping[str, object]) -> str | None:
-    """The longest kind with which a name starts, followed by a tag."""
-    return max((kind for kind in kinds if name.startswith(f"{kind}_")), key=len, default=None)
+    """The longest kind with which a name starts, followed by a tag, or that it is."""
+    return max(
+        (kind for kind in kinds if name.startswith(f"{kind}_") or name == f"{kind}.npz"),
+        key=len,
+        default=None,
+    )
 
 
 FAMILIES: dict[str, Family] = {
@@ -61,5 +69,21 @@ FAMILIES: dict[str, Family] = {
             "uda_iter": check_uda_iter,
         },
         waiting={"hrda": "HRDA", "mic": "MIC"},
+    ),
+    "tta": Family(
+        checks={
+            "bn_adapt": check_bn,
+            "cotta": check_cotta,
+            "deyo": check_deyo,
+            "eata": check_eata,
+            "eta": check_eata,
+            "lame": check_lame,
+            "rotta_parts": check_rotta,
+            "sar": check_sar,
+            "sl": check_self_learning,
+            "tent": check_tent,
+            "vida": check_vida,
+            "vida_adapter_linear": check_vida_adapter,
+        },
     ),
 }
