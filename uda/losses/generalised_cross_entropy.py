@@ -31,4 +31,5 @@ def generalised_cross_entropy(logits: Tensor, label: Tensor, *, q: float = 0.8) 
     if not 0 <= q <= 1:
         raise ValueError(f"q has to lie in [0, 1] (0 is cross-entropy), not {q}.")
     log_prob = logits.log_softmax(1).gather(1, label.unsqueeze(1)).squeeze(1)
-    return -log_prob if q == 0 else (1 - (q * log_prob).exp()) / q
+    # expm1, because for small q the power is next to 1 and a difference would lose its digits
+    return -log_prob if q == 0 else -(q * log_prob).expm1() / q

@@ -150,10 +150,7 @@ class Adapter(nn.Module):
 
     def reset(self) -> None:
         """Back to the start: weights, statistics, optimiser, memory; the report's counts stay."""
-        self.restore(self._source)
-        if self.learner.optimiser is not None:
-            self.learner.optimiser.state.clear()
-        self.method.forget()
+        self._to_source()
         if self.guard is not None:
             self.guard.forget()
 
@@ -261,13 +258,19 @@ class Adapter(nn.Module):
         if self.guard is not None and state["guard"] is not None:
             self.guard.load(state["guard"])
 
+    def _to_source(self) -> None:
+        self.learner.restore_source()
+        for name, network in self.method.followers().items():
+            load_values(network, self._source["followers"][name])
+        self.method.forget()
+
     def _call(self, image: Tensor, valid: Tensor | None) -> Tensor:
         self._begin(image)
         self.calls += 1
         if self.protocol == "offline":
             return self.method.predict(self.learner, image)
         if self.protocol == "episodic":
-            self.reset()
+            self._to_source()  # what the guard knows of the stream stays
         if self.every > 1 and (self.calls - 1) % self.every:
             return self.method.predict(self.learner, image)
         if self.skip_reliable is not None:
@@ -285,10 +288,11 @@ class Adapter(nn.Module):
                 return self.method.predict(self.learner, image)
             return self.learner.predict_source(image)
         if self.guard is None:
-            return self._step(image, valid)
+            return self.adapt_once(image, valid)
         return self.guard.watch(self, image, valid)
 
-    def _step(self, image: Tensor, valid: Tensor | None) -> Tensor:
+    def adapt_once(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The updates of one call, unguarded, whatever protocol and budget say."""
         for _ in range(self.steps):
             logits = self.method.step(self.learner, image, valid)
         return logits

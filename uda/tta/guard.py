@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ class Adapting(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over such a copy."""
 
-    def _step(self, image: Tensor, valid: Tensor | None) -> Tensor: ...
+    def adapt_once(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Adapt, and give the logits."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Health:
         source_entropy: And of the unadapted model's.
         agreement: Share of samples on which both predict the same class.
         doubt: Mean of 1 - highest probability of the unadapted model.
-        classes: Effective number of classes predicted, exp of the entropy of the mean prediction.
+        classes: Effective number of classes predicted, exp of the entropy of their shares.
         source_classes: And by the unadapted model.
         distance: Distance of the moving parameters from the source, relative to their length.
     """
@@ -52,6 +53,18 @@ class Health:
     classes: float
     source_classes: float
     distance: float
+
+
+class Fault(NamedTuple):
+    """What is wrong.
+
+    Attributes:
+        kind: One word for counts.
+        sentence: With numbers, for the log.
+    """
+
+    kind: str
+    sentence: str
 
 
 class Guard:
@@ -76,7 +89,8 @@ class Guard:
         entropy: Largest rise of the entropy.
         contradiction: Largest unexplained disagreement.
         window: Samples that moving averages look back on; a dense prediction counts as 32.
-        evidence: Samples after which the adapted model may be served.
+        evidence: Samples after which the adapted model may be served; twice as many after each
+            rollback that follows soon.
         snapshot_every: Good batches between two snapshots.
         snapshots: Snapshots beside the source.
         rest: Batches of the first rest.
@@ -89,12 +103,12 @@ class Guard:
     def __init__(
         self,
         *,
-        distance: float = 0.5,
+        distance: float = 0.1,
         collapse: float = 0.5,
-        entropy: float = 0.05,
+        entropy: float = 0.03,
         contradiction: float = 0.05,
         window: int = 128,
-        evidence: int = 64,
+        evidence: int = 128,
         snapshot_every: int = 50,
         snapshots: int = 3,
         rest: int = 8,
@@ -114,6 +128,7 @@ class Guard:
         self.last: Health | None = None
         self.average: Tensor | None = None
         self.samples = 0
+        self.doubted = False
         self.forget()
 
     def forget(self) -> None:
@@ -132,34 +147,43 @@ class Guard:
             return source
         if self.base is None:
             self.base = adapter.capture()
-        logits = adapter._step(image, valid)
-        reason = self._judged(logits, source, adapter.learner)
-        if reason is not None:
-            self._roll_back(adapter, reason)
+        logits = adapter.adapt_once(image, valid)
+        fault = self._judged(logits, source, adapter.learner)
+        if fault is not None:
+            self._roll_back(adapter, fault)
             return source
         self.good += 1
         if self.good % self.snapshot_every == 0:
             self.ring.append(adapter.capture())
             self.streak = max(0, self.streak - 1)
-        if self.samples < self.evidence:
+        if self.samples < self.wanted or self.doubted:
             return source
         self.served += 1
         return logits
 
-    def _judged(self, logits: Tensor, source: Tensor, learner: Learner) -> str | None:
+    @property
+    def wanted(self) -> int:
+        """Samples that are evidence enough at the moment."""
+        return self.evidence * 2 ** min(self.streak, 6)
+
+    def _judged(self, logits: Tensor, source: Tensor, learner: Learner) -> Fault | None:
+        self.doubted = False
         signs = measure(logits, source, learner)
         if not bool(torch.isfinite(signs).all()):
-            return "a value is not finite"
+            return Fault("not finite", "a prediction or parameter is not finite")
         count = 32 * len(logits) if logits.ndim > 2 else len(logits)
         share = min(0.5, count / self.window)
         self.average = signs if self.average is None else torch.lerp(self.average, signs, share)
         self.samples += count
         self.last = health(self.average)
-        if count >= 32 and (reason := self.verdict(health(signs), slack=2.0)):
-            return reason
-        return self.verdict(self.last) if self.samples >= self.evidence else None
+        # Half of it is enough to find a fault.
+        fault = self.verdict(self.last) if 2 * self.samples >= self.evidence else None
+        if fault is None and count >= 16:
+            # A single batch is weak evidence: it is served unadapted, but nothing is taken back.
+            self.doubted = self.verdict(health(signs), slack=2.0) is not None
+        return fault
 
-    def verdict(self, signs: Health, *, slack: float = 1.0) -> str | None:
+    def verdict(self, signs: Health, *, slack: float = 1.0) -> Fault | None:
         """What is wrong by the signs, or None.
 
         Args:
@@ -167,24 +191,34 @@ class Guard:
             slack: Factor on the limits; a single batch gets more.
         """
         if signs.distance > self.distance:
-            return (
+            return Fault(
+                "distance",
                 f"parameters are {signs.distance:.2f} of their length away from the source "
-                f"(limit {self.distance})"
+                f"(limit {self.distance})",
             )
         if signs.classes < self.collapse / slack * signs.source_classes:
-            return (
+            return Fault(
+                "collapse",
                 f"predictions collapse: {signs.classes:.1f} effective classes, the unadapted model "
-                f"has {signs.source_classes:.1f}"
+                f"has {signs.source_classes:.1f}",
+            )
+        if signs.source_classes < 2 and signs.classes > 1.5 * slack * signs.source_classes:
+            return Fault(
+                "spread",
+                f"predictions spread over {signs.classes:.1f} effective classes, where the "
+                f"unadapted model sees {signs.source_classes:.1f}",
             )
         if signs.entropy > signs.source_entropy + slack * self.entropy:
-            return (
+            return Fault(
+                "entropy",
                 f"entropy {signs.entropy:.3f} of log K, the unadapted model has "
-                f"{signs.source_entropy:.3f}"
+                f"{signs.source_entropy:.3f}",
             )
         if 1 - signs.agreement > signs.doubt + slack * self.contradiction:
-            return (
+            return Fault(
+                "contradiction",
                 f"{100 * (1 - signs.agreement):.0f} % of predictions contradict the unadapted "
-                f"model, whose own doubt is {100 * signs.doubt:.0f} %"
+                f"model, whose own doubt is {100 * signs.doubt:.0f} %",
             )
         return None
 
@@ -218,7 +252,7 @@ class Guard:
         self.ring = deque(state["ring"], maxlen=self.snapshots)
         self.last = None if self.average is None else health(self.average)
 
-    def _roll_back(self, adapter: Adapting, reason: str) -> None:
+    def _roll_back(self, adapter: Adapting, fault: Fault) -> None:
         soon = self.good < self.snapshot_every
         if soon and self.ring:
             self.ring.pop()
@@ -226,9 +260,7 @@ class Guard:
         if target is not None:
             adapter.restore(target)
         self.rollbacks += 1
-        kind = reason.split(":")[0].lstrip("0123456789 .%").split(" of ")[0]
-        kind = " ".join(word for word in kind.split() if not any(c.isdigit() for c in word))
-        self.reasons[kind] = self.reasons.get(kind, 0) + 1
+        self.reasons[fault.kind] = self.reasons.get(fault.kind, 0) + 1
         self.resting = min(self.rest * 2**self.streak, self.longest_rest)
         self.streak, self.good = min(self.streak + 1, 30), 0
         self._start_window()
@@ -237,7 +269,7 @@ class Guard:
             "a snapshot" if self.ring else "the source",
             self.batches,
             self.resting,
-            reason,
+            fault.sentence,
         )
 
     def _start_window(self) -> None:
@@ -248,8 +280,8 @@ class Guard:
 def measure(logits: Tensor, source: Tensor, learner: Learner) -> Tensor:
     """The signs of a batch that averages can be taken of, on the device: (5 + 2 K,).
 
-    Entropies, agreement, doubt and distance, then the mean probabilities of both models, of which
-    the numbers of classes follow once they are averaged.
+    Entropies, agreement, doubt and distance, then the shares of classes predicted by both models,
+    of which the numbers of classes follow once they are averaged.
     """
     (adapted, log_adapted), (unadapted, log_unadapted) = (_rows(x) for x in (logits, source))
     scale = math.log(logits.shape[1]) if logits.shape[1] > 1 else 1.0
@@ -260,7 +292,8 @@ def measure(logits: Tensor, source: Tensor, learner: Learner) -> Tensor:
         1 - unadapted.amax(1).mean(),
         _distance(learner).to(adapted.dtype),
     ]
-    return torch.cat([torch.stack(signs), adapted.mean(0), unadapted.mean(0)]).double()
+    shares = [_histogram(probs) for probs in (adapted, unadapted)]
+    return torch.cat([torch.stack(signs), *shares]).double()
 
 
 def health(signs: Tensor) -> Health:
@@ -277,6 +310,12 @@ def _rows(logits: Tensor) -> tuple[Tensor, Tensor]:
     rows = rows[:: max(1, len(rows) // 16384)]
     log_probs = rows.log_softmax(1)
     return log_probs.exp(), log_probs
+
+
+def _histogram(probs: Tensor) -> Tensor:
+    """The share of samples (K,) that is predicted as each class."""
+    counts = torch.bincount(probs.argmax(1), minlength=probs.shape[1])
+    return counts.to(probs.dtype) / len(probs)
 
 
 def _distance(learner: Learner) -> Tensor:

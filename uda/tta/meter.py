@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections import deque
@@ -49,7 +50,7 @@ def _percentile(ordered: list[float], share: float) -> float | None:
     """The value that this share of the values does not exceed."""
     if not ordered:
         return None
-    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return 1000 * ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def peak_memory(device: torch.device) -> float | None:

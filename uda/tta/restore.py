@@ -9,21 +9,25 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, decay: float | Mapping[str, float]) -> None:
+def follow(
+    teacher: nn.Module, student: Mapping[str, nn.Parameter], decay: float | Mapping[str, float]
+) -> None:
     """Move the teacher's parameters: `phi <- a phi + (1 - a) theta`; buffers stay.
 
     As the released code of CoTTA, without the warm-up that `EMATeacher` has for training.
 
     Args:
         teacher: Of the student's architecture.
-        student: What it follows.
+        student: The student's parameters that move, by name. The others stay as they are, while
+            an average of two equal values would drift by rounding.
         decay: Share a of the old teacher, for all or by the names of parameters.
     """
-    for (name, own), other in zip(teacher.named_parameters(), student.parameters(), strict=True):
+    own = dict(teacher.named_parameters())
+    for name, parameter in student.items():
         kept = decay if isinstance(decay, float | int) else decay[name]
         # Rounded as the released code rounds it: while teacher and student are nearly equal, Adam
         # makes visible steps of the last bits of their difference.
-        own.copy_(kept * own + (1 - kept) * other)
+        own[name].copy_(kept * own[name] + (1 - kept) * parameter)
 
 
 class StochasticRestore:

@@ -114,7 +114,7 @@ class CoTTA(Method):
             label = samples.of_map(target.argmax(1))
             losses = generalised_cross_entropy(samples.of(logits), label, q=0)
         if learner.minimise(samples.mean(losses)):
-            follow(self.teacher, learner.network, self.decay)
+            follow(self.teacher, learner.parameters, self.decay)
             self.restore(learner.parameters, learner.source, learner.generator)
         return target
 

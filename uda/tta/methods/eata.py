@@ -64,7 +64,8 @@ class EATA(Method):
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Take over what `memory` gave."""
         self.selection.remember(memory)
-        self.fisher = dict(memory["fisher"])
+        # A state from before the first batch has none; the source's does not change.
+        self.fisher = dict(memory["fisher"]) or self.fisher
 
     def forget(self) -> None:
         """Forget the running mean probability; the source stays the source."""

@@ -100,7 +100,7 @@ class RoTTA(Method):
             else (soft_cross_entropy(logits, target.softmax(1)).unsqueeze(1))
         )
         if learner.minimise((losses.mean(1) * weight).mean()):
-            follow(self.teacher, learner.network, self.decay)
+            follow(self.teacher, learner.parameters, self.decay)
 
     def _bank(self, classes: int) -> BalancedMemory:
         if self.bank is None:

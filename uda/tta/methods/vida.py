@@ -127,7 +127,7 @@ class ViDA(Method):
         else:
             losses = soft_cross_entropy(samples.of(logits), samples.of(target).softmax(1))
         if learner.minimise(samples.mean(losses)):
-            follow(self.teacher, learner.network, self._decays(learner.parameters))
+            follow(self.teacher, learner.parameters, self._decays(learner.parameters))
             self.restore(learner.parameters, learner.source, learner.generator)
         return target
 
@@ -159,6 +159,10 @@ class ViDA(Method):
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Take over what `memory` gave."""
         self.shares = (memory["shares"][0], memory["shares"][1])
+
+    def forget(self) -> None:
+        """Both branches count alike."""
+        self.shares = (1.0, 1.0)
 
 
 def branch_shares(unsure: float, threshold: float) -> tuple[float, float]:
