@@ -141,10 +141,11 @@ def test_cotta_switches() -> None:
     found = views(images())
     torch.testing.assert_close(found, views.learner.teach(views.method.anchor, images().flip(3)))
     dense = network("segmenter")
-    pixels = CoTTA(confidence=0.5, scales=(1.0,), restore=0.0)
+    threshold = dense(images()).softmax(1).amax(1).median().item()
+    pixels = CoTTA(confidence=threshold, scales=(1.0,), restore=0.0)
     target = adapt(dense, pixels, guard=False)(images())
     probs, other = dense(images()).softmax(1), dense(images().flip(3)).flip(3).softmax(1)
-    sure = probs.amax(1, keepdim=True) > 0.5
+    sure = probs.amax(1, keepdim=True) > threshold
     wanted = torch.where(sure, probs, (probs + other) / 2).detach()
     torch.testing.assert_close(target.exp(), wanted)
     assert 0 < sure.sum() < sure.numel()
