@@ -115,6 +115,13 @@ class Statistics:
             return None
         return self._blend(layer, values)
 
+    def auto_by_input(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        """`"auto"` that changes a layer's input alone and never its mode."""
+        if values.shape[0] < 16:
+            return self._blend(layer, values)
+        layer.training = False
+        return _renormalised(layer, values, *_moments(values, unbiased=False))
+
     def _blend(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
         stored = self.share
         if stored is None:
@@ -160,6 +167,9 @@ def freeze_rule(network: nn.Module, statistics: Statistics) -> None:
     """
     network.eval()
     rule = statistics.rule(update=False)
+    if statistics.kind == "auto":
+        # Several threads may predict by the copy at once: no layer may change its mode meanwhile.
+        rule = statistics.auto_by_input
     for layer in norm_layers(network).values():
         if rule is _by_batch and layer.running_mean is not None:
             # Without stored statistics torch normalises by the batch in evaluation mode too.
