@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 from typing import Any
 
@@ -323,3 +324,27 @@ def test_parameters_and_inplace() -> None:
     model(images())
     assert not torch.equal(source[5].weight, before)
     assert model.report()["moving_parameters"] == 6 * CLASSES + CLASSES
+
+
+@pytest.mark.parametrize(("name", "kind"), CASES[::2], ids=lambda value: value)
+def test_to_moves_everything(name: str, kind: str) -> None:
+    """After `to` the model goes on in the new type: source, optimiser, memory, guard."""
+    model = adapt(network(kind), name, **BIG, **settings_of(name))
+    for seed in range(2):
+        model(images(4, seed))
+    model.to(torch.float64)
+    for seed in range(3):
+        assert model(images(4, seed).double()).dtype == torch.float64
+    model.reset()
+    assert model.predict(images().double()).dtype == torch.float64
+
+
+def test_copies_are_free() -> None:
+    """A deep copy goes on alike, and alone."""
+    model = adapt(network("classifier"), "tent", guard=False, **BIG)
+    model(images())
+    other = copy.deepcopy(model)
+    before = model.predict(images())
+    first = other(images(4, 1))
+    assert torch.equal(model.predict(images()), before)
+    assert torch.equal(model(images(4, 1)), first)

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from uda.losses import entropy_map
 from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
+from uda.tta.exported import Exported
 from uda.tta.guard import Guard
 from uda.tta.inspection import refusal
 from uda.tta.learner import Learner, OptimiserSettings, Precision, load_values, snapshot
 from uda.tta.learning_rate import suggested_lr
 from uda.tta.meter import Meter, peak_memory
 from uda.tta.method import Method
-from uda.tta.output import Output, logits_of
+from uda.tta.output import Output
 from uda.tta.parameters import Choice, Parameters, chosen_parameters
 from uda.tta.samples import PixelSettings
 from uda.tta.statistics import Kind, Statistics, freeze_rule
+from uda.tta.trees import map_optimiser, mapped
 
 Protocol = Literal["continual", "online", "episodic", "offline"]
 PROTOCOLS = ("continual", "online", "episodic", "offline")
@@ -248,21 +252,38 @@ class Adapter(nn.Module):
         self.skipped, self.not_finite = state["skipped"]
         for name, value in state["counts"].items():
             setattr(self.learner.counts, name, value)
+        # A file may have been read to another device than the model is on.
+        here = self.learner.device
+        current, source, guard = mapped(
+            [state["current"], state["source"], state["guard"]], lambda tensor: tensor.to(here)
+        )
         if state["dense"] is not None:
             self._configure(state["dense"], batch=1)
-            self.restore(state["current"])
-        self._source = state["source"]
-        self.learner.source = state["source"]["student"]
+            self.restore(current)
+        self._source = source
+        self.learner.source = source["student"]
         self.learner.generator.set_state(state["random"])
         self.learner.scaler.load_state_dict(state["scaler"])
-        if self.guard is not None and state["guard"] is not None:
-            self.guard.load(state["guard"])
+        if self.guard is not None and guard is not None:
+            self.guard.load(guard)
 
     def _to_source(self) -> None:
         self.learner.restore_source()
         for name, network in self.method.followers().items():
             load_values(network, self._source["followers"][name])
         self.method.forget()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Adapter:
+        """Move to a device or type, and with the networks all that is kept beside them."""
+        super()._apply(fn, recurse)
+        self._source = mapped(self._source, fn)
+        self.learner.source = self._source["student"]
+        self.method.remember(mapped(self.method.memory(), fn))
+        if self.learner.optimiser is not None:
+            map_optimiser(self.learner.optimiser, fn)
+        if self.guard is not None:
+            self.guard.load(mapped(self.guard.state(), fn))
+        return self
 
     def _call(self, image: Tensor, valid: Tensor | None) -> Tensor:
         self._begin(image)
@@ -329,24 +350,6 @@ class Adapter(nn.Module):
         return dataclasses.replace(settings, lr=lr)
 
 
-class Exported(nn.Module):
-    """A network whose output is the logits alone.
-
-    Args:
-        network: In evaluation mode.
-        output: Where its logits are.
-    """
-
-    def __init__(self, network: nn.Module, output: Output) -> None:
-        super().__init__()
-        self.network, self.output = network, output
-        self.eval()
-
-    def forward(self, image: Tensor) -> Tensor:
-        """The logits of `image`."""
-        return logits_of(self.network(image), self.output)
-
-
 def _check(*, steps: int, protocol: str, every: int, precision: str) -> None:
     if steps < 1 or every < 1:
         raise ValueError(f"steps and every have to be at least 1, not {steps} and {every}.")
@@ -379,6 +382,5 @@ def _groups(parameters: Parameters, method: Method) -> list[dict[str, Any]]:
 
 
 def _relative_entropy(logits: Tensor) -> Tensor:
-    log_probs = logits.log_softmax(1)
-    entropy = -(log_probs.exp() * log_probs).sum(1).mean()
-    return entropy / torch.tensor(float(logits.shape[1])).log().to(entropy)
+    """The mean entropy as a share of log K."""
+    return entropy_map(logits).mean() / math.log(logits.shape[1])
