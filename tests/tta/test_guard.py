@@ -217,6 +217,18 @@ def test_measure_values() -> None:
     assert signs.distance == 0
 
 
+def test_blank_batches() -> None:
+    """Constant images teach nothing, in any shade; a single pixel that differs is an image."""
+    model = adapt(source_model(), "tent", statistics="running")
+    shade = torch.tensor([0.1, -2.0, 5.0]).view(1, 3, 1, 1).expand(4, 3, 8, 8)
+    assert torch.equal(model(shade), source_model()(shade))
+    assert (model.report()["updates"], model.report()["guard"]["blank"]) == (0, 1)
+    spotted = shade.clone()
+    spotted[0, 0, 0, 0] = 3
+    model(spotted)
+    assert model.report()["updates"] == 1
+
+
 def test_dense_signs() -> None:
     """A map is measured over its pixels."""
     model = adapt(network("segmenter"), "tent")

@@ -75,19 +75,20 @@ class Guard:
     against the adaptation, it goes back to the last snapshot that was well (to an older one each
     time that follows soon, at last to the source), rests for a while that doubles each time, and
     the unadapted model's predictions are served meanwhile, as they are before there is evidence.
-    What one pays is a forward pass a batch and copies of what moves.
+    Nothing is learnt from batches that show nothing at all. What one pays is a forward pass a batch
+    and copies of what moves.
 
     Judged are, in this order: values that are not finite; `distance` of the parameters; `collapse`:
     the effective number of predicted classes falls to this share of the unadapted model's;
     `entropy`: the adapted model is less sure than the unadapted one by more than this share of log
     K; `contradiction`: both disagree on more samples than the unadapted model's own doubt (1 -
-    confidence) explains, by more than this.
+    confidence) explains, by more than this share of the doubt and 2 points.
 
     Args:
         distance: Largest distance from the source, relative to the length of what moves.
         collapse: Smallest ratio of effective numbers of classes.
         entropy: Largest rise of the entropy.
-        contradiction: Largest unexplained disagreement.
+        contradiction: Largest unexplained disagreement, as a share of the doubt.
         window: Samples that moving averages look back on; a dense prediction counts as 32.
         evidence: Samples after which the adapted model may be served; twice as many after each
             rollback that follows soon.
@@ -106,7 +107,7 @@ class Guard:
         distance: float = 0.1,
         collapse: float = 0.5,
         entropy: float = 0.03,
-        contradiction: float = 0.05,
+        contradiction: float = 0.25,
         window: int = 128,
         evidence: int = 128,
         snapshot_every: int = 50,
@@ -123,7 +124,7 @@ class Guard:
         self.window, self.evidence = window, evidence
         self.snapshot_every, self.snapshots = snapshot_every, snapshots
         self.rest, self.longest_rest = rest, longest_rest
-        self.batches = self.served = self.rollbacks = 0
+        self.batches = self.served = self.rollbacks = self.blank = 0
         self.reasons: dict[str, int] = {}
         self.last: Health | None = None
         self.average: Tensor | None = None
@@ -142,6 +143,9 @@ class Guard:
         """Adapt to a batch, and give the adapted model's logits or the unadapted one's."""
         self.batches += 1
         source = adapter.learner.predict_source(image)
+        if shows_nothing(image):
+            self.blank += 1
+            return source
         if self.resting > 0:
             self.resting -= 1
             return source
@@ -214,7 +218,10 @@ class Guard:
                 f"entropy {signs.entropy:.3f} of log K, the unadapted model has "
                 f"{signs.source_entropy:.3f}",
             )
-        if 1 - signs.agreement > signs.doubt + slack * self.contradiction:
+        # In proportion to the doubt, because a model far from its source is less right than it is
+        # sure: where it is wrong nearly always, a good adaptation contradicts it nearly always.
+        unexplained = 1 - signs.agreement - signs.doubt
+        if unexplained > slack * (self.contradiction * signs.doubt + 0.02):
             return Fault(
                 "contradiction",
                 f"{100 * (1 - signs.agreement):.0f} % of predictions contradict the unadapted "
@@ -228,13 +235,14 @@ class Guard:
             "batches": self.batches,
             "served_adapted": self.served,
             "rollbacks": self.rollbacks,
+            "blank": self.blank,
             "reasons": dict(self.reasons),
             "health": None if self.last is None else vars(self.last).copy(),
         }
 
     def state(self) -> dict[str, Any]:
         """Everything, for a checkpoint."""
-        names = ("batches", "served", "rollbacks", "resting", "good", "streak", "samples")
+        names = ("batches", "served", "rollbacks", "blank", "resting", "good", "streak", "samples")
         return {
             "numbers": {name: getattr(self, name) for name in names},
             "reasons": dict(self.reasons),
@@ -294,6 +302,13 @@ def measure(logits: Tensor, source: Tensor, learner: Learner) -> Tensor:
     ]
     shares = [_histogram(probs) for probs in (adapted, unadapted)]
     return torch.cat([torch.stack(signs), *shares]).double()
+
+
+def shows_nothing(image: Tensor) -> bool:
+    """Whether every channel of every image is constant, as with a covered lens."""
+    if image.ndim < 3 or not image.is_floating_point():
+        return False
+    return bool(image.flatten(2).std(2, correction=0).amax() < 1e-4)
 
 
 def health(signs: Tensor) -> Health:
