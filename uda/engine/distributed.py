@@ -10,6 +10,8 @@ from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS
 from torch import Tensor, nn
 
+from uda.engine.optim import trained_by
+
 
 @MODEL_WRAPPERS.register_module()
 class Replicated(nn.Module):
@@ -53,7 +55,7 @@ class Replicated(nn.Module):
         return self.module.test_step(data)
 
     def _average(self) -> None:
-        average_gradients(self.module.method.trained())
+        average_gradients(trained_by(self.module.method))
 
 
 def average_gradients(network: nn.Module) -> None:

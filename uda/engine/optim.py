@@ -11,6 +11,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
+from uda.methods import Method
+
 _FACTORS = ("lr_mult", "decay_mult")
 
 
@@ -50,7 +52,7 @@ class ParameterGroups:
         inner: Any = getattr(model, "module", model)
         optimizer = dict(self.wrapper["optimizer"])
         groups = self.groups(
-            inner.method.trained(), lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
+            trained_by(inner.method), lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
         )
         wrapper = {"type": "OptimWrapper", **self.wrapper}
         wrapper["optimizer"] = OPTIMIZERS.build({**optimizer, "params": groups})
@@ -80,6 +82,16 @@ class ParameterGroups:
                 found = self.keys[key]
                 return found.get("lr_mult", 1.0), found.get("decay_mult", 1.0)
         return 1.0, 1.0
+
+
+def trained_by(method: Any) -> nn.Module:
+    """What the optimiser moves: both students of two groups, or the student of anything else.
+
+    Args:
+        method: A `Method`, or any object with a `student`.
+    """
+    trained: nn.Module = method.trained() if isinstance(method, Method) else method.student
+    return trained
 
 
 @OPTIM_WRAPPERS.register_module()
