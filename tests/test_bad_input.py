@@ -26,7 +26,7 @@ from tests.bad_input.folder_table import FOLDERS, SETS
 from tests.bad_input.image_table import IMAGES, LABELS
 from tests.bad_input.step_table import STEPS
 from tests.engine.tiny_run import PROJECT, write_data
-from uda.engine.train import one_sentence
+from uda.engine.failures import one_sentence
 
 DATA_CASES = [*IMAGES, *LABELS, *FOLDERS, *SETS]
 STEP_CASES = [*CONFIGS, *STEPS]

@@ -9,7 +9,7 @@ import sys
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    from mmengine.config import DictAction
+    from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
         description="Time the training step of a config on random images.",
@@ -25,7 +25,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     step.add_argument("--json", action="store_true", help="print one JSON object")
-    step.add_argument("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    step.add_argument("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
     return parser.parse_args(arguments)
 
 

@@ -20,7 +20,7 @@ UNUSABLE = 2
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    from mmengine.config import DictAction
+    from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
         description="Read every image and label of a config as training would, and tell what "
@@ -30,7 +30,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config"
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
     )
     cores = os.cpu_count() or 1
     parser.add_argument(
@@ -88,19 +92,24 @@ def sets_of(config: Any) -> list[SetToCheck]:
         config: From `load_config`.
 
     Raises:
-        ValueError: The config has no labelled source.
+        ValueError: The config has nothing to train on.
     """
     from uda.data.check.sets import SetToCheck
-    from uda.engine.evaluate import evaluation_dataset
+    from uda.engine.evaluate import evaluation_dataset, without_labels
 
     loader = config.get("train_dataloader") or {}
     pairs = loader.get("dataset") or {}
-    if not pairs.get("source"):
+    alone = pairs.get("type") == "PseudoLabelledTarget"
+    if not pairs.get("target" if alone else "source"):
         raise ValueError(
             f"{config.filename} has no train_dataloader.dataset.source: nothing to train on"
         )
-    sets = [SetToCheck("source", "source", dict(pairs.source))]
-    if pairs.get("target"):
+    sets = []
+    if alone:  # its labels are made later, at a size of their own
+        sets.append(SetToCheck("target", "target", without_labels(pairs.target)))
+    else:
+        sets.append(SetToCheck("source", "source", dict(pairs.source)))
+    if pairs.get("target") and not alone:
         sets.append(SetToCheck("target", "target", dict(pairs.target)))
     validation = config.get("val_dataloader")
     if validation:

@@ -10,7 +10,7 @@ from typing import Any
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    from mmengine.config import DictAction
+    from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
         description="Score a checkpoint on labelled images, or write predictions of unlabelled.",
@@ -42,7 +42,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         "normalisation on the images of a folder, or on the config's target training images "
         "(AdaBN); needs no label")  # fmt: skip
     add("--workers", type=int, default=1)
-    add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
     options = parser.parse_args(arguments)
     if options.format_only and not options.save_predictions:
         parser.error("--format-only writes predictions and nothing else: give --save-predictions D")
@@ -161,5 +161,10 @@ def out_file(out: str, name: str | None, *, several: bool) -> Path:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        from uda.engine.failures import explained
+
+        told = explained(error)
+        if told is None:
+            raise
+        sys.exit(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    from mmengine.config import DictAction
+    from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
         description="Train a method by its config.",
@@ -34,7 +34,11 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="change the config"
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
     )
     # Set by older launchers; torchrun uses the environment.
     parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
@@ -66,7 +70,10 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, TypeError, ValueError, FloatingPointError) as error:
-        from uda.engine.train import one_sentence
+    except Exception as error:
+        from uda.engine.failures import explained
 
-        sys.exit(f"error: {one_sentence(error)}")
+        told = explained(error)
+        if told is None:
+            raise
+        sys.exit(told)

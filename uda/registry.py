@@ -43,6 +43,7 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ConfidenceThreshold,
         selftraining.ClassBalancedThreshold,
         selftraining.EntropyPercentile,
+        selftraining.InstanceAdaptive,
         selftraining.AdaptiveThreshold,
         selftraining.EntropyWeight,
         selftraining.OptimalTransport,
@@ -58,6 +59,9 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
     TERMS: (
         selftraining.FeatureDistance,
         selftraining.EntropyMinimisation,
+        selftraining.RegionRegularisation,
+        selftraining.RegionConsistency,
+        selftraining.AdversarialOutput,
         selftraining.ProgressiveSelfDistillation,
     ),
     LOOK_AHEADS: (selftraining.LookAhead,),

@@ -92,12 +92,17 @@ class Mixed:
         label: (N, H, W) int64; 255 is ignored.
         weight: (N, H, W) float: 1 on source pixels, the pseudo-label's weight elsewhere.
         mask: (N, 1, H, W) bool, True where the pixel was pasted from the source image.
+        valid: (N, H, W) bool, False in padding; None: all.
+        teacher_probs: (N, K, H, W) float, the teacher's probabilities of the image before the
+            strong view; None unless a term asks for them.
     """
 
     image: Tensor
     label: Tensor
     weight: Tensor
     mask: Tensor
+    valid: Tensor | None = None
+    teacher_probs: Tensor | None = None
 
 
 def as_output(output: NetworkOutput | Tensor) -> NetworkOutput:

@@ -69,14 +69,33 @@ def patchy_jpeg(path: Path) -> None:
 
 def monstrous_png(path: Path) -> None:
     """A PNG of 66 bytes whose head promises 10^10 pixels."""
+    path.write_bytes(png((100_000, 100_000), bits=8, colour=2, stream=b"0"))
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        checked = kind + data
-        return struct.pack(">I", len(data)) + checked + struct.pack(">I", zlib.crc32(checked))
 
-    head = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+def grey_png(label: NDArray[np.uint8], bits: int) -> bytes:
+    """A grey PNG of 1, 2, 4 or 8 bits that holds the ids as they are."""
+    height, width = label.shape
+    stream = np.unpackbits(label[..., None], axis=2)[..., 8 - bits :].reshape(height, width * bits)
+    rows = np.packbits(stream, axis=1)
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    return png((width, height), bits=bits, colour=0, stream=lines)
+
+
+def png(size: tuple[int, int], *, bits: int, colour: int, stream: bytes) -> bytes:
+    """A PNG put together by hand: width and height, bits a channel, kind of colour, its lines."""
+    head = struct.pack(">IIBBBBB", *size, bits, colour, 0, 0, 0)
+    parts = [(b"IHDR", head), (b"IDAT", zlib.compress(stream)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts
+    )
+
+
+def other_checksum(path: Path) -> None:
+    """Flip a bit in the checksum of the last part with pixels, which Pillow does not compare."""
+    content = bytearray(path.read_bytes())
+    content[-13] ^= 1
+    path.write_bytes(content)
 
 
 def broken_link(path: Path) -> None:

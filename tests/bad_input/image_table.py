@@ -11,9 +11,11 @@ from tests.bad_input.files import (
     again,
     change,
     cut,
+    grey_png,
     ids,
     monstrous_png,
     orientation,
+    other_checksum,
     patchy_jpeg,
     save,
     twelve_bits,
@@ -222,6 +224,26 @@ LABELS = [
         "label file {data}/source/labels/1.png is a JPEG, whose compression changes ids; make the "
         "labels again as PNG from what they came from",
         (("label jpeg", "source", 1),),
+    ),
+    DataCase(
+        "TIFF label of JPEG compression",
+        lambda data: save(data / LABEL, ids(data / LABEL), format="TIFF", compression="jpeg"),
+        "label file {data}/source/labels/1.png is a TIFF of JPEG compression, whose compression "
+        "changes ids; make the labels again as PNG from what they came from",
+        (("label jpeg", "source", 1),),
+    ),
+    DataCase(
+        "grey label of 4 bits",
+        lambda data: put(data, LABEL, grey_png(ids(data / LABEL), 4)),
+        "label file {data}/source/labels/1.png holds grey of another range than 8 or 16 bits, "
+        "which readers stretch and so change ids; save it as a PNG of 8 bits",
+        (("label form", "source", 1),),
+    ),
+    DataCase(
+        "label with a flipped bit",
+        lambda data: other_checksum(data / LABEL),
+        NO_LABEL % "the part at byte 33 does not fit its checksum",
+        (("label damaged", "source", 1),),
     ),
     DataCase(
         "TIFF label with an orientation",

@@ -14,6 +14,7 @@ from torch import nn
 from uda.engine.checkpoint_files import newest_checkpoint
 from uda.engine.checkpoints import Checkpoint, DeployCheckpoint, FittingCheckpoint
 from uda.engine.deploy import write_deploy_checkpoints
+from uda.engine.log import DeviceScalars
 
 
 def make_runner(work_dir: Path, **config: Any) -> Any:
@@ -108,7 +109,9 @@ def saving(folder: Path, hook: Checkpoint) -> Saver:
     hub = SimpleNamespace(runtime_info={})
     hub.update_info = hub.runtime_info.__setitem__
     logger = SimpleNamespace(info=lambda *_: None)
-    model = SimpleNamespace(method=SimpleNamespace(student=nn.Linear(1, 1)))
+    student = nn.Linear(1, 1)
+    method = SimpleNamespace(student=student, trained=lambda: student)
+    model = SimpleNamespace(log=DeviceScalars(), method=method)
     runner = Saver(work_dir=str(folder), rank=0, message_hub=hub, logger=logger, model=model)
     runner.hooks, runner.iter, runner.max_iters, runner.epoch = [hook], 0, 99, 0
     hook.before_train(runner)

@@ -84,7 +84,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("val_evaluator.type", "SegmentationMetrics", r"val_evaluator: .*'SegmentationMetric'"),
     ("custom_hooks.0.type", "RandomStates", r"custom_hooks\[0\]: .*'RandomState'"),
     ("param_scheduler.0.by_epoch", True, r"WarmUpPolyLR needs by_epoch=False; .* would be 0"),
-    ("optim_wrapper.accumulative_counts", 2, r"accumulative_counts=2: .* is not built"),
+    ("optim_wrapper.opponents", {"d": {"type": "Adm"}}, r"opponents.d: there is no type 'Adm'"),
+    ("param_scheduler", [{"type": "CosineLR"}], r"CosineLR needs by_epoch=False"),
+    ("label_generation.selector", {"type": "InstanceAdaptiv"}, r"selector: .*'InstanceAdaptive'"),
+    ("optim_wrapper.accumulative_counts", 2, r"counts=2: .* you want and model\.micro_batches=2"),
+    ("model_wrapper_cfg.type", "MMDistributedDataParallel", r"would train the first pass of a met"),
+    ("sync_bn", "torch", r"sync_bn='torch': .* set model\.sync_batch_norm=True instead"),
 ]
 
 

@@ -49,6 +49,14 @@ def test_inference_pipeline_without_target_values() -> None:
     assert [step["type"] for step in steps] == names
 
 
+def test_inference_pipeline_of_a_target_alone_values() -> None:
+    """Pseudo-labels and copy-paste belong to training."""
+    steps = [{"type": "LoadPseudoLabel"}, {"type": "HardClassCopyPaste"}]
+    target = {"pipeline": [TRAINING[0], *steps, *TRAINING[1:]]}
+    given = Config({"train_dataloader": {"dataset": {"target": target}}, "val_dataloader": None})
+    assert inference_pipeline(given) == [SETTLED[0], {"type": "LoadAnnotations"}, *SETTLED[1:]]
+
+
 def test_inference_pipeline_of_validation_values() -> None:
     """With validation data its steps are taken as they are."""
     steps = [{"type": "LoadImage"}, {"type": "Resize", "scale": (4, 4)}, {"type": "LoadLabel"}]

@@ -3,24 +3,52 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import set_random_seed
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
 from tests.methods.tiny import CLASSES, make_batch, make_self_training, make_student
-from uda.engine.distributed import Replicated, average_gradients, broadcast_buffers
+from uda.engine.distributed import (
+    Replicated,
+    average_gradients,
+    broadcast_buffers,
+    synchronise_batch_norm,
+)
 from uda.engine.random_state import RandomState
-from uda.engine.train import build_runner, load_config, set_precision, start_gloo
-from uda.methods import DualTeacherStudent, SourceOnly
+from uda.engine.train import (
+    build_runner,
+    count_each_image_once,
+    load_config,
+    set_precision,
+    start_gloo,
+)
+from uda.methods import (
+    AdversarialWarmUp,
+    DualTeacherStudent,
+    Method,
+    SelfTraining,
+    SourceOnly,
+)
 from uda.methods.base import PlainOptimiser
-from uda.selftraining import LookAhead, TargetMix
-from uda.structures import Batch, Labelled
+from uda.selftraining import (
+    AdversarialOutput,
+    ClassBalancedThreshold,
+    ConfidenceShare,
+    EMATeacher,
+    FeatureDistance,
+    LookAhead,
+    TargetMix,
+)
+from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
 
 from .tiny_run import write_config
 
@@ -30,15 +58,80 @@ class Model(nn.Module):
 
     average_gradients: Any = None
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, method: str = "source_only") -> None:
         super().__init__()
         torch.manual_seed(seed)
-        self.method = SourceOnly(student=nn.Conv2d(3, 2, 3, padding=1))
+        self.method = METHODS[method]()
+        self.method.initialise()
 
     def train_step(self, data: Batch, optim_wrapper: PlainOptimiser) -> dict[str, Tensor]:
         """One step, with the exchange before it."""
         optim_wrapper.before_step = self.average_gradients  # type: ignore[attr-defined]
         return self.method.training_step(data, optim_wrapper)
+
+
+class Network(nn.Module):
+    """Logits and one map of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def encoder(self) -> nn.Module:
+        """What `FeatureDistance` keeps."""
+        return nn.Sequential(self.features, AsTuple())
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Run it."""
+        features = self.features(image)
+        return NetworkOutput(self.head(features), (features,))
+
+
+class AsTuple(nn.Module):
+    """A map as a tuple of one."""
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Wrap it."""
+        return (features,)
+
+
+class LeftHalf(nn.Module):
+    """Pastes the left half of the source; nothing is drawn, so that all processes do the same."""
+
+    def forward(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+        """Mix."""
+        mask = torch.zeros_like(source.label, dtype=torch.bool)
+        mask[:, :, :3] = True
+        return Mixed(
+            torch.where(mask[:, None], source.image, target.image),
+            torch.where(mask, source.label, pseudo.label),
+            torch.where(mask, 1.0, pseudo.weight),
+            mask[:, None],
+        )
+
+
+def self_training(selector: nn.Module) -> Method:
+    """Self-training with losses over the labelled pixels and a feature distance on class 1."""
+    student = Network()
+    return SelfTraining(
+        student=student,
+        teacher=EMATeacher(student, decay=0.5),
+        selector=selector,  # type: ignore[arg-type]
+        mixer=LeftHalf(),  # type: ignore[arg-type]
+        terms=[FeatureDistance(num_classes=2, classes=[1], weight=0.5)],
+        average="valid",
+    )
+
+
+# Whatever is computed over a batch, a new selector above all, joins here.
+METHODS: dict[str, Callable[[], Method]] = {
+    "source_only": lambda: SourceOnly(student=nn.Conv2d(3, 2, 3, padding=1)),
+    "confidence_share": lambda: self_training(ConfidenceShare(threshold=0.8, scope="batch")),
+    "class_balanced": lambda: self_training(
+        ClassBalancedThreshold(num_classes=2, momentum=0.5, ramp=3)
+    ),
+}
 
 
 class Exchanging(PlainOptimiser):
@@ -54,19 +147,25 @@ class Exchanging(PlainOptimiser):
 
 
 def batch(rows: slice) -> Batch:
-    """Some of four labelled images."""
+    """Some of four labelled and four unlabelled images; ever fewer pixels carry a label."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(4, 3, 6, 6, generator=generator)
     label = torch.randint(2, (4, 6, 6), generator=generator)
-    return Batch(Labelled(image[rows], label[rows]))
+    for number in range(4):
+        label[number, : 2 * number] = 255
+    # The third and fourth image are far easier, so that half a batch has another share.
+    target = torch.randn(4, 3, 6, 6, generator=generator) * torch.tensor([1, 1, 9, 9]).view(
+        4, 1, 1, 1
+    )
+    return Batch(Labelled(image[rows], label[rows]), Unlabelled(target[rows]))
 
 
-def train(model: Model, step: Any, rows: slice) -> list[Tensor]:
-    """The weights after three steps."""
+def train(model: Model, step: Any, rows: slice) -> dict[str, Tensor]:
+    """Student, teacher and selector after three steps."""
     adam = torch.optim.AdamW(model.method.student.parameters(), lr=0.01)
     for _ in range(3):
         step(batch(rows), Exchanging(adam))
-    return [p.detach().clone() for p in model.method.student.parameters()]
+    return {name: value.clone() for name, value in model.method.state_dict().items()}
 
 
 class Adapting(Model):
@@ -93,6 +192,28 @@ def adapted(rank: int) -> dict[str, Tensor]:
     for iteration in range(3):
         replicated.train_step(make_batch(10 * rank + iteration), Exchanging(adam))  # type: ignore[arg-type]
     return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def adversarial(seed: int) -> Model:
+    """The same model with a discriminator."""
+    model = Model(seed)
+    term = AdversarialOutput(num_classes=2, channels=2, weight=0.5)
+    model.method = AdversarialWarmUp(student=model.method.student, terms=[term])  # type: ignore[assignment]
+    return model
+
+
+def train_both(model: Model, step: Any, rows: slice) -> list[Tensor]:
+    """The weights of student and discriminator after three steps of each."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.randn(2, 4, 3, 32, 32, generator=generator)
+    label = torch.randint(2, (4, 32, 32), generator=generator)
+    pairs = Batch(Labelled(image[0, rows], label[rows]), Unlabelled(image[1, rows] + 1))
+    networks = (model.method.student, *model.method.opponents().values())
+    student, discriminator = (torch.optim.SGD(n.parameters(), lr=0.1) for n in networks)
+    opponents = {"discriminator": PlainOptimiser(discriminator)}
+    for _ in range(3):
+        step(pairs, Exchanging(student, opponents=opponents))
+    return [p.detach().clone() for network in networks for p in network.parameters()]
 
 
 def gradients_of(rank: int) -> list[float | None]:
@@ -140,10 +261,14 @@ def work(rank: int, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
-    model = Model(seed=rank)
-    replicated = Replicated(model)
+    weights = {}
+    for method in METHODS:
+        model = Model(seed=rank, method=method)
+        weights[method] = train(model, Replicated(model).train_step, slice(2 * rank, 2 * rank + 2))
+    both = adversarial(seed=rank)
     results = {
-        "weights": train(model, replicated.train_step, slice(2 * rank, 2 * rank + 2)),
+        "opponents": train_both(both, Replicated(both).train_step, slice(2 * rank, 2 * rank + 2)),
+        "weights": weights,
         "adapted": adapted(rank),
         "gradients": gradients_of(rank),
         "buffers": buffers_of(rank),
@@ -163,13 +288,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.ddp
 @pytest.mark.slow
-def test_replicated_ddp(results: list[dict[str, Any]]) -> None:
-    """Two processes with two images each make the steps of one process with all four."""
-    alone = Model(seed=0)  # rank 0's weights
+@pytest.mark.parametrize("method", METHODS)
+def test_replicated_ddp(results: list[dict[str, Any]], method: str) -> None:
+    """Two processes with two images each make the steps of one process with all four.
+
+    That includes what is computed over the batch: the share of confident pixels, thresholds of
+    classes, and means over labelled pixels, of which the halves have different numbers.
+    """
+    alone = Model(seed=0, method=method)  # rank 0's weights
     wanted = train(alone, alone.train_step, slice(0, 4))
+    halves = Model(seed=0, method=method)
+    other = train(halves, halves.train_step, slice(0, 2))
     for result in results:
-        for one, two in zip(wanted, result["weights"], strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(result["weights"][method], wanted, rtol=1e-4, atol=1e-6)
+    # Half of the images alone would have led elsewhere.
+    assert any((wanted[name] - other[name]).abs().max() > 1e-3 for name in wanted)
 
 
 @pytest.mark.ddp
@@ -180,6 +313,17 @@ def test_groups_and_look_ahead_ddp(results: list[dict[str, Any]]) -> None:
     assert first.keys() == second.keys()
     for name, value in first.items():
         assert torch.equal(value, second[name]), name
+
+
+@pytest.mark.ddp
+@pytest.mark.slow
+def test_opponents_ddp(results: list[dict[str, Any]]) -> None:
+    """So does the discriminator: its gradients are exchanged too."""
+    alone = adversarial(seed=0)
+    wanted = train_both(alone, alone.train_step, slice(0, 4))
+    for result in results:
+        for one, two in zip(wanted, result["opponents"], strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.ddp
@@ -207,6 +351,41 @@ def test_random_states_ddp(results: list[dict[str, Any]]) -> None:
     assert drawn == again
     assert drawn[0] != drawn[1]
     assert saved == (2, 2)
+
+
+def test_synchronise_batch_norm_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm's layers keep their activation; names, values and modes stay."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    network = nn.Sequential(BatchNormAct2d(3), nn.BatchNorm2d(3)).eval()
+    for buffer in network.buffers():
+        buffer.add_(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    image = torch.randn(2, 3, 4, 4)
+    wanted = network(image)
+    synchronise_batch_norm(network)
+    assert [isinstance(layer, nn.SyncBatchNorm) for layer in network] == [True, True]
+    torch.testing.assert_close(network.state_dict(), before)
+    torch.testing.assert_close(network(image), wanted)
+    assert network[0](torch.full((1, 3, 2, 2), -99.0)).min() == 0  # the activation
+
+
+def test_synchronise_batch_norm_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="sync_batch_norm=True needs CUDA: torch has no synchron"):
+        synchronise_batch_norm(nn.Sequential(nn.BatchNorm2d(3)))
+
+
+def test_validation_counts_each_image_once() -> None:
+    """The sampler's default is changed, what a config says is not."""
+    config = Config(
+        {
+            "val_dataloader": {"sampler": {"type": "DefaultSampler"}},
+            "test_dataloader": {"sampler": {"type": "DefaultSampler", "round_up": True}},
+        }
+    )
+    count_each_image_once(config)
+    assert config.val_dataloader.sampler.round_up is False
+    assert config.test_dataloader.sampler.round_up is True
 
 
 def test_start_gloo_errors(monkeypatch: pytest.MonkeyPatch) -> None:

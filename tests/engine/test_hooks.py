@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
+from mmengine.runner import LogProcessor
 
-from uda.engine.hooks import DeviceLogger, PictureLog, unwrapped
+from uda.engine.hooks import DeviceLogger, PictureLog, bound_histories, unwrapped
 from uda.engine.log import DeviceScalars
 from uda.engine.pictures import colour_label, overview
 
@@ -21,6 +23,7 @@ class Hub:
 
     def __init__(self) -> None:
         self.scalars: dict[str, float] = {}
+        self.log_scalars: dict[str, HistoryBuffer] = {}
 
     def update_scalar(self, name: str, value: float) -> None:
         """Remember."""
@@ -30,7 +33,8 @@ class Hub:
 def logging_runner() -> Any:
     """As much of a Runner as the logger uses before it writes."""
     model = SimpleNamespace(log=DeviceScalars())
-    return SimpleNamespace(model=model, message_hub=Hub(), iter=0)
+    processor = LogProcessor(window_size=1, by_epoch=False)
+    return SimpleNamespace(model=model, message_hub=Hub(), iter=0, log_processor=processor)
 
 
 def test_device_logger_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,13 +50,18 @@ def test_device_logger_values(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found == [None, 2.0, 2.0, 6.0]
 
 
-def test_device_logger_errors() -> None:
-    """A loss that is no number stops the run at the end of its interval."""
-    hook, runner = DeviceLogger(interval=1), logging_runner()
-    runner.iter = 6
-    runner.model.log.add({"loss": torch.tensor(float("nan"))})
-    with pytest.raises(FloatingPointError, match="loss became NaN .* iterations 7 to 7"):
-        hook.after_train_iter(runner, 6)
+@pytest.mark.parametrize(("window", "kept"), [(10, 1000), (1500, 1500), ("global", 1_000_000)])
+def test_bound_histories_values(window: int | str, kept: int) -> None:
+    """As many values as the longest window asks for, 1000 at least, all where it is named so."""
+    runner = logging_runner()
+    setting = {"data_src": "time", "method_name": "mean", "window_size": window}
+    runner.log_processor = LogProcessor(window_size=1, by_epoch=False, custom_cfg=[setting])
+    history = HistoryBuffer(list(range(2000)), [1] * 2000)
+    runner.message_hub.log_scalars["train/time"] = history
+    bound_histories(runner)
+    history.update(2000)
+    assert history.data[0].tolist() == list(range(2001))[-kept:]
+    assert len(history.data[1]) == min(kept, 2001)
 
 
 def test_unwrapped_values() -> None:

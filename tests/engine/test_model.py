@@ -141,7 +141,9 @@ def test_train_step_on_gpu_waits_for_nothing(loaders: dict[str, Any]) -> None:
 
 def test_forward_errors() -> None:
     """Modes that mmengine's own training uses are refused."""
-    with pytest.raises(ValueError, match="trained by train_step; mode 'loss' is not used"):
+    with pytest.raises(
+        ValueError, match=r"trained by train_step; forward\(mode='loss'\) is what a foreign wrapper"
+    ):
         make_model()(torch.zeros(1, 3, 32, 32), mode="loss")
 
 
@@ -273,3 +275,31 @@ def test_write_data_properties(tmp_path: Path) -> None:
     files = [sorted(write_data(tmp_path / name).rglob("*.png")) for name in ("a", "b")]
     assert len(files[0]) == 20
     assert [f.read_bytes() for f in files[0]] == [f.read_bytes() for f in files[1]]
+
+
+def test_start_values(tmp_path: Path) -> None:
+    """A student starts from one network of another run, of another method; all else is new."""
+    torch.manual_seed(0)
+    first = MODELS.build(model_config())
+    first.init_weights()
+    for parameter in first.method.teacher.network.parameters():
+        parameter.data += 1
+    file = tmp_path / "iter_3.pth"
+    torch.save({"state_dict": first.state_dict()}, file)
+    torch.manual_seed(1)
+    start = {"checkpoint": str(file), "network": "teacher"}
+    second = MODELS.build(model_config(method={"type": "SourceOnly"}, start=start))
+    second.init_weights()
+    wanted = first.method.teacher.network.state_dict()
+    for name, value in second.method.student.state_dict().items():
+        assert torch.equal(value, wanted[name]), name
+
+
+def test_start_errors(tmp_path: Path) -> None:
+    """Unknown keys, no file, another network."""
+    for start in ({"network": "student"}, {"checkpoint": "a.pth", "weights": "b.pth"}):
+        with pytest.raises(ValueError, match=r"model.start takes a checkpoint .* not \['"):
+            MODELS.build(model_config(start=start))
+    missing = MODELS.build(model_config(start={"checkpoint": str(tmp_path / "no.pth")}))
+    with pytest.raises(FileNotFoundError, match=r"no.pth"):
+        missing.init_weights()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapperDict
 from torch import nn
 
 from uda.engine.optim import BFloat16OptimWrapper, ParameterGroups
@@ -63,6 +65,8 @@ def test_parameter_groups_values() -> None:
     model.method = nn.Module()
     model.method.student = student
     model.method.teacher = Student()
+    model.method.trained = lambda: student  # type: ignore[assignment]
+    model.method.opponents = dict  # type: ignore[assignment]
     wrapper = constructor()(model)
     found = {
         (group["lr"], group["weight_decay"]): {id(p) for p in group["params"]}
@@ -95,3 +99,41 @@ def test_bfloat16_wrapper_values() -> None:
     wrapper.update_params(result.float().sum())
     assert layer.weight.dtype == torch.float32
     assert layer(torch.ones(1, 4)).dtype == torch.float32
+
+
+def test_opponents_values() -> None:
+    """A discriminator gets its own optimiser, wrapped alike, without the student's clipping."""
+    model = nn.Module()
+    model.method = nn.Module()
+    model.method.student = Student()
+    discriminator = nn.Linear(2, 1)
+    model.method.opponents = lambda: {"discriminator": discriminator}  # type: ignore[assignment]
+    settings = {
+        "type": "BFloat16OptimWrapper",
+        "optimizer": {"type": "SGD", "lr": 0.1},
+        "clip_grad": {"max_norm": 1.0},
+        "opponents": {"discriminator": {"type": "Adam", "lr": 1e-4, "betas": (0.9, 0.99)}},
+    }
+    wrapper = ParameterGroups(settings)(model)
+    assert isinstance(wrapper, OptimWrapperDict)
+    assert list(wrapper.keys()) == ["student", "discriminator"]
+    for name in wrapper.keys():  # noqa: SIM118 - it has no __iter__
+        assert isinstance(wrapper[name], BFloat16OptimWrapper)
+    (group,) = wrapper["discriminator"].param_groups
+    assert {id(p) for p in group["params"]} == {id(p) for p in discriminator.parameters()}
+    assert (group["lr"], group["betas"]) == (1e-4, (0.9, 0.99))
+    clipped = [bool(wrapper[name].clip_grad_kwargs) for name in ("student", "discriminator")]
+    assert clipped == [True, False]
+
+
+def test_opponent_errors() -> None:
+    """An opponent without optimiser, and an optimiser without opponent."""
+    model = nn.Module()
+    model.method = nn.Module()
+    model.method.student = Student()
+    for have, given in (({"discriminator": nn.Linear(1, 1)}, {}), ({}, {"critic": {}})):
+        model.method.opponents = lambda have=have: have  # type: ignore[assignment]
+        settings = {"optimizer": {"type": "SGD", "lr": 0.1}, "opponents": given}
+        message = rf"opponents {sorted(have)}, optim_wrapper.opponents the optimisers"
+        with pytest.raises(ValueError, match=re.escape(message)):
+            ParameterGroups(settings)(model)

@@ -17,14 +17,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
 from uda.engine.preemption import EXIT_CODE
 from uda.engine.train import Precision, build_runner, load_config
 
 from .comparing import assert_same_log, assert_same_run, logged
-from .tiny_run import PROJECT, model_config, write_config
+from .tiny_run import (
+    PROJECT,
+    model_config,
+    pseudo_labelled,
+    write_config,
+    write_pseudo_labels,
+)
 
 
 def _method(**changes: Any) -> dict[str, Any]:
@@ -34,7 +40,21 @@ def _method(**changes: Any) -> dict[str, Any]:
 # What can be resumed. A new method or part with a state joins here.
 METHODS: dict[str, dict[str, Any]] = {
     "source_only": {"type": "SourceOnly"},
+    "adversarial": {
+        "type": "AdversarialWarmUp",
+        "terms": [{"type": "AdversarialOutput", "channels": 4, "entropy_weight": 0.1}],
+    },
     "daformer": _method(),
+    "instance_adaptive": _method(
+        teacher={"type": "EMATeacher", "decay": 0.9, "mode": "eval", "buffers": "copy"},
+        selector={"type": "InstanceAdaptive", "initial": 0.4, "group": "image"},
+        terms=[{"type": "RegionRegularisation"}, {"type": "RegionConsistency"}],
+    ),
+    "hard_aware": {
+        "type": "HardAwareSelfTraining",
+        "teacher": {"type": "EMATeacher", "decay": 0.9, "warmup": False, "buffers": "copy"},
+        "terms": [{"type": "RegionRegularisation"}, {"type": "RegionConsistency"}],
+    },
     "class_balanced": _method(
         teacher={"type": "EMATeacher", "decay": 0.9, "mode": "eval", "buffers": "ema"},
         selector={"type": "ClassBalancedThreshold", "momentum": 0.9, "ramp": 4},
@@ -93,10 +113,18 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
         write_config(folder, workers=workers)
     config = load_config(file)
     config.model.method = copy.deepcopy(METHODS[method])
+    if method == "class_balanced":
+        config.model.micro_batches = 2
     config.custom_hooks = copy.deepcopy(HOOKS)
     if method == "source_only":
         config.train_dataloader.dataset.target = None
         config.custom_hooks.pop()
+    if method == "hard_aware":
+        target = config.train_dataloader.dataset.target.to_dict()
+        labels = write_pseudo_labels(folder / "data")
+        config.train_dataloader.dataset = ConfigDict(pseudo_labelled(target, labels))
+    if method == "adversarial":
+        config.optim_wrapper.opponents = {"discriminator": {"type": "Adam", "lr": 1e-3}}
     config.default_hooks.logger.interval = 4
     return config
 

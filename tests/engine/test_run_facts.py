@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 
 from uda.data.pairs import SourceTargetPairs
+from uda.data.pseudo_label_set import PseudoLabelledTarget
 from uda.data.statistics import ClassStatistics
 from uda.engine.optim import BFloat16OptimWrapper
 from uda.engine.run_facts import (
@@ -24,7 +25,7 @@ from uda.engine.run_facts import (
 )
 from uda.models.timm_encoder import packaged_weights_file
 
-from .tiny_run import data_config, write_data
+from .tiny_run import data_config, pseudo_labelled, write_data, write_pseudo_labels
 
 
 def pairs(root: Path, **arguments: Any) -> SourceTargetPairs:
@@ -177,3 +178,27 @@ def test_precision_of_values() -> None:
     for dtype, wanted in ((None, "fp16"), (torch.float16, "fp16"), (torch.bfloat16, "bf16")):
         amp.cast_dtype = dtype
         assert precision_of(amp) == wanted
+
+
+def test_pseudo_labelled_facts_values(tmp_path: Path) -> None:
+    """Images and pseudo-labels of a target that is trained on alone."""
+    root = write_data(tmp_path)
+    target = data_config(root, 0)["train_dataloader"]["dataset"]["target"]
+    config = pseudo_labelled(target, write_pseudo_labels(root))
+    config.pop("type")
+    data = PseudoLabelledTarget(**config)
+    data.full_init()
+    loader = SimpleNamespace(dataset=data)
+    runner = SimpleNamespace(train_dataloader=loader, val_loop=None)
+    ((name, dataset),) = datasets_of(runner)
+    facts = dataset_facts(dataset)
+    assert name == "target"
+    assert (facts["items"], facts["images"]["files"], facts["labels"]["files"]) == (4, 4, 4)
+
+
+def test_precision_with_opponents_values() -> None:
+    """That of the student's optimiser."""
+    layer = torch.nn.Linear(1, 1)
+    student = BFloat16OptimWrapper(torch.optim.SGD(layer.parameters(), lr=1.0))
+    other = OptimWrapper(torch.optim.SGD(layer.parameters(), lr=1.0))
+    assert precision_of(OptimWrapperDict(student=student, discriminator=other)) == "bf16"

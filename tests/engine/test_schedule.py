@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from uda.engine.schedule import WarmUpPolyLR
+from uda.engine.schedule import CosineLR, WarmUpPolyLR
 
 
 def make(**arguments: object) -> WarmUpPolyLR:
@@ -92,3 +92,65 @@ def test_resume_with_more_iterations_values() -> None:
     long.step()
     assert long.last_step == 10
     assert long.optimizer.param_groups[0]["lr"] == pytest.approx(0.5)
+
+
+def cosine(**arguments: object) -> CosineLR:
+    """The cosine over two groups with rates 3e-6 and 3e-5."""
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (3e-6, 3e-5)]
+    return CosineLR(torch.optim.SGD(groups), **{"end": 100, **arguments})  # type: ignore[arg-type]
+
+
+def test_cosine_values() -> None:
+    """The base rate at first, the mean of base and floor at half, the floor at the end."""
+    schedule = cosine(floor=1e-6)
+    rates = []
+    for _ in range(101):
+        rates.append([group["lr"] for group in schedule.optimizer.param_groups])
+        schedule.optimizer.step()
+        schedule.step()
+    assert rates[0] == [3e-6, 3e-5]
+    assert rates[50] == pytest.approx([2e-6, 15.5e-6])
+    assert rates[100] == pytest.approx([1e-6, 1e-6])
+    assert schedule.rate(3e-5, 200) == pytest.approx(1e-6)
+
+
+def test_cosine_period_values() -> None:
+    """IAST's 2 of 3 epochs end at a quarter: cos(2 pi / 3) = -1/2. A short period starts anew."""
+    assert cosine(period=150).rate(1.0, 100) == pytest.approx(0.25)
+    restarts = cosine(period=40)
+    assert restarts.rate(1.0, 39) < 0.01
+    assert restarts.rate(1.0, 40) == 1
+    assert restarts.rate(1.0, 60) == pytest.approx(0.5)
+
+
+@settings(deadline=None)
+@given(end=st.integers(1, 500), period=st.none() | st.integers(1, 500), floor=st.floats(0, 1e-6))
+def test_cosine_properties(end: int, period: int | None, floor: float) -> None:
+    """Rates lie between floor and base."""
+    schedule = cosine(end=end, period=period, floor=floor)
+    rates = [schedule.rate(3e-5, i) for i in range(end + 1)]
+    assert floor * (1 - 1e-9) <= min(rates) <= max(rates) <= 3e-5 * (1 + 1e-9)
+
+
+def test_cosine_resume() -> None:
+    """Saved after 30 steps and loaded into a fresh one with a longer run, its place is kept."""
+    first, second = cosine(), cosine(end=200)
+    for _ in range(30):
+        first.step()
+    second.load_state_dict(first.state_dict())
+    second.step()
+    assert second.last_step == 31
+    assert second.optimizer.param_groups[0]["lr"] == pytest.approx(second.rate(3e-6, 31))
+
+
+def test_cosine_errors() -> None:
+    """Epochs and numbers out of range are refused."""
+    with pytest.raises(ValueError, match="CosineLR counts iterations: set by_epoch=False"):
+        cosine(by_epoch=True)
+    for arguments, told in (
+        ({"end": 0}, "0, None and 0"),
+        ({"period": 0}, "100, 0 and 0"),
+        ({"floor": -1}, "100, None and -1"),
+    ):
+        with pytest.raises(ValueError, match=rf"floor >= 0, not {told}"):
+            cosine(**arguments)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from torch.utils.data import DataLoader
 
-from uda.engine.train import load_config, one_sentence, set_precision, start_gloo
+from uda.engine.train import load_config, set_precision, start_gloo
 
 CONFIG = Path(__file__).parents[2] / "configs/source_only/toycity_source_only.py"
 
@@ -32,19 +31,3 @@ def test_gloo_without_torchrun_says_how_to_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="torchrun --nproc_per_node 2"):
         start_gloo("pytorch")
-
-
-def failing_worker(index: int) -> int:
-    """As a data set that does not find its file."""
-    raise FileNotFoundError(f"There is no label {index}: make it.")
-
-
-def test_error_of_a_loader_process_is_one_sentence() -> None:
-    dataset = type(
-        "Data", (), {"__len__": lambda _: 1, "__getitem__": lambda _, i: failing_worker(i)}
-    )
-    with pytest.raises(FileNotFoundError) as error:
-        next(iter(DataLoader(dataset(), num_workers=1)))
-    assert "Traceback" in str(error.value)
-    assert one_sentence(error.value) == "There is no label 0: make it."
-    assert one_sentence(ValueError("Plain: as it is.")) == "Plain: as it is."

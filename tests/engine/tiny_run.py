@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from uda.data.pseudo_labels import SUFFIX, LabelledImage, Manifest
 from uda.engine.train import build_runner, load_config
 
 PROJECT = Path(__file__).parents[2]
@@ -33,6 +34,37 @@ def write_data(root: Path) -> Path:
                 folder.mkdir(parents=True, exist_ok=True)
                 assert cv2.imwrite(str(folder / f"{index}.png"), pixels.astype(np.uint8))
     return root
+
+
+def write_pseudo_labels(root: Path) -> Path:
+    """Pseudo-labels of the target images of `write_data`, half of their pixels without one."""
+    folder = root / "target" / "pseudo"
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(1)
+    images = []
+    for index in range(4):
+        label = generator.choice(np.array([0, 1, 2, 255, 255, 255], np.uint8), (16, 16))
+        assert cv2.imwrite(str(folder / f"{index}{SUFFIX}"), label)
+        pixels = tuple(int((label == k).sum()) for k in range(3))
+        images.append(LabelledImage(f"{index}.png", f"{index}{SUFFIX}", (16, 16), pixels))
+    Manifest(CLASSES, images, [0.9, 0.8, 0.6]).write(folder)
+    return folder
+
+
+def pseudo_labelled(target: dict[str, Any], labels: Path | None) -> dict[str, Any]:
+    """The data set of a round on a target of `data_config`."""
+    load = [{"type": "LoadImage"}, {"type": "LoadPseudoLabel"}]
+    paste = {"type": "HardClassCopyPaste", "num_hard": 2}
+    return {
+        "type": "PseudoLabelledTarget",
+        "target": {
+            **target,
+            "label_dir": None if labels is None else str(labels),
+            "label_suffix": SUFFIX,
+            "pipeline": [*load, paste, *target["pipeline"][1:]],
+        },
+        "strong": [{"type": "Albumentations", "transforms": [{"type": "RandomGamma", "p": 0.5}]}],
+    }
 
 
 def data_config(root: Path, workers: int) -> dict[str, Any]:

@@ -15,11 +15,21 @@ from torch import nn
 from uda.methods import Method
 from uda.methods.base import PlainOptimiser
 
-from .tiny import make_batch, make_self_training, make_source_only, make_student
+from .tiny import (
+    make_adversarial,
+    make_batch,
+    make_hard_aware,
+    make_self_training,
+    make_source_only,
+    make_student,
+    optimisers,
+)
 
 FOLDER = Path(__file__).parent / "golden"
 ITERATIONS = 20
 METHODS: dict[str, Callable[[nn.Module], Method]] = {
+    "adversarial_warm_up": make_adversarial,
+    "hard_aware_self_training": make_hard_aware,
     "self_training": make_self_training,
     "source_only": make_source_only,
 }
@@ -32,11 +42,14 @@ def loss_curve(name: str) -> list[dict[str, float]]:
     try:
         method = METHODS[name](make_student().double())
         adam = torch.optim.AdamW(method.student.parameters(), lr=2e-2)
+        optimiser = PlainOptimiser(adam, opponents=optimisers(method).opponents)
+        # A discriminator needs larger images.
+        size = 32 if method.opponents() else 16
         curve = []
         for iteration in range(ITERATIONS):
-            batch = make_batch(iteration % 4, dtype=torch.float64)
+            batch = make_batch(iteration % 4, size, torch.float64)
             torch.manual_seed(iteration)
-            log = method.training_step(batch, PlainOptimiser(adam))
+            log = method.training_step(batch, optimiser)
             curve.append({key: value.item() for key, value in log.items()})
     finally:
         torch.set_num_threads(threads)

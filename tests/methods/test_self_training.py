@@ -38,6 +38,7 @@ def test_training_step_names_values() -> None:
     log = step(make_self_training(make_student()))
     losses = {"source/ce", "source/feature_distance", "mixed/ce", "target/entropy"}
     metrics = {"source/accuracy", "mixed/accuracy", "mixed/pseudo_weight", "mixed/confidence"}
+    metrics |= {"mixed/largest_class"}
     assert set(log) == losses | metrics | {"loss"}
     torch.testing.assert_close(log["loss"], torch.stack([log[k] for k in losses]).sum())
     assert all(value.shape == () for value in log.values())

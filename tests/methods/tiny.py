@@ -7,14 +7,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from uda.methods import Method, SelfTraining, SourceOnly
+from uda.methods import AdversarialWarmUp, HardAwareSelfTraining, Method, SelfTraining, SourceOnly
+from uda.methods.base import PlainOptimiser
 from uda.selftraining import (
+    AdversarialOutput,
     ClassMix,
     ColorJitterBlur,
     ConfidenceShare,
     EMATeacher,
     EntropyMinimisation,
     FeatureDistance,
+    RegionConsistency,
+    RegionRegularisation,
 )
 from uda.structures import Batch, Labelled, NetworkOutput, Unlabelled
 
@@ -108,3 +112,32 @@ def make_source_only(student: nn.Module) -> SourceOnly:
 def sgd(method: Method, lr: float = 0.05) -> torch.optim.SGD:
     """Plain gradient descent over the student."""
     return torch.optim.SGD(method.student.parameters(), lr=lr)
+
+
+def make_adversarial(student: nn.Module) -> AdversarialWarmUp:
+    """Adversarial warm-up with a small discriminator; needs images of 32 pixels."""
+    term = AdversarialOutput(num_classes=CLASSES, weight=0.1, channels=4)
+    term.to(next(student.parameters()).dtype)
+    method = AdversarialWarmUp(student=student, terms=[term])
+    method.initialise()
+    return method
+
+
+def make_hard_aware(student: nn.Module, **changes: Any) -> HardAwareSelfTraining:
+    """A round of HIAST; labelled source images stand for the strong view."""
+    arguments: dict[str, Any] = {
+        "teacher": EMATeacher(student, decay=0.9, warmup=False, buffers="copy", mode="eval"),
+        "terms": [RegionRegularisation(ignored_weight=1.0), RegionConsistency()],
+    }
+    method = HardAwareSelfTraining(student=student, **{**arguments, **changes})
+    method.initialise()
+    return method
+
+
+def optimisers(method: Method, lr: float = 0.05) -> PlainOptimiser:
+    """Plain gradient descent over the student and over each opponent."""
+    opponents = {
+        name: PlainOptimiser(torch.optim.SGD(network.parameters(), lr=lr))
+        for name, network in method.opponents().items()
+    }
+    return PlainOptimiser(sgd(method, lr), opponents=opponents)

@@ -13,7 +13,11 @@ from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_a
 from tests.parity.daformer_sampling import check_rcs
 from tests.parity.dts import check_dual
 from tests.parity.fst import check_look_ahead, check_unsupervised_loss
+from tests.parity.hiast_labels import check_copy_paste, check_ias
+from tests.parity.hiast_losses import check_adversarial, check_losses
+from tests.parity.hiast_optimisation import check_ema_lr_metric
 from tests.parity.rows import Row
+from tests.parity.transport import check_semi_relaxed_ot
 
 Check = Callable[[Path], list[Row]]
 
@@ -71,6 +75,16 @@ FAMILIES: dict[str, Family] = {
             "fst_d": check_look_ahead,
             "fst_w": check_look_ahead,
             "ssl_unsup_loss": check_unsupervised_loss,
+        },
+    ),
+    "hiast": Family(
+        checks={
+            "adversarial": check_adversarial,
+            "copy_paste": check_copy_paste,
+            "ema_lr": check_ema_lr_metric,
+            "ias": check_ias,
+            "losses": check_losses,
+            "semi_relaxed": check_semi_relaxed_ot,
         },
     ),
 }

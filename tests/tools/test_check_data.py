@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_input.files import again, cut, rename
-from tests.engine.tiny_run import PROJECT, write_config
+from tests.engine.tiny_run import PROJECT, data_config, pseudo_labelled, write_config
 from tools.check_data import main
 
 
@@ -197,3 +197,18 @@ def test_as_a_user_runs_it(config: Path) -> None:
     assert "target: 18 images without labels" in done.stdout
     assert "caf\\udce9.png" in done.stdout
     assert "1 error, 0 warnings" in done.stdout
+
+
+def test_target_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config of rounds has no source: its target images are checked, and no label."""
+    root = config.parent / "data"
+    target = data_config(root, 0)["train_dataloader"]["dataset"]["target"]
+    dataset = {"_delete_": True, **pseudo_labelled(target, None)}
+    alone = config.with_name("alone.py")
+    alone.write_text(f"_base_ = [{str(config)!r}]\ntrain_dataloader = dict(dataset={dataset!r})\n")
+    assert run(alone) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "target: 4 images without labels, 64x64 pixels",
+        "validation: 2 images and 2 labels, 64x64 pixels",
+        "0 errors, 0 warnings",
+    ]

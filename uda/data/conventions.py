@@ -22,7 +22,7 @@ from uda.data.class_tables import (
     IGNORE_INDEX,
     SYNTHIA_IDS,
 )
-from uda.data.images import read_bytes
+from uda.data.images import check_png, read_bytes
 from uda.data.labels import read_label, told_by_pillow
 from uda.data.look_up import look_up_table
 
@@ -148,7 +148,8 @@ def _read_colours(path: Path) -> NDArray[np.uint8]:
         with Image.open(io.BytesIO(content)) as image:
             mode = image.mode
             array = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        check_png(content)
+    except Exception as error:  # damaged bytes lead decoders into errors of many kinds
         raise ValueError(
             f"cannot read label file {path}: {told_by_pillow(error)}; fetch it again"
         ) from error

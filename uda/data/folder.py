@@ -139,6 +139,8 @@ class FolderDataset(BaseDataset):
             label_map=self.label_map,
             unmapped=self.unmapped,
             num_classes=self.num_classes,
+            image_dir=str(self.image_dir),
+            label_dir=None if self.label_dir is None else str(self.label_dir),
             reduce_zero_label=False,
             seg_fields=[],
         )
@@ -211,7 +213,7 @@ def _refuse_label_transforms(transforms: Sequence[Any], folder: Path) -> None:
     """Say at construction what would otherwise fail in the first batch."""
     for transform in transforms:
         name = type(transform).__name__
-        if name in ("LoadLabel", "LoadAnnotations"):
+        if name in ("LoadLabel", "LoadAnnotations", "LoadPseudoLabel"):
             raise ValueError(
                 f"the pipeline of the unlabelled folder {folder} has {name}; remove it, "
                 "or give label_dir"

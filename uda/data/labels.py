@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from uda.data.class_tables import IGNORE_INDEX
-from uda.data.images import ORIENTATION, read_bytes
+from uda.data.images import ORIENTATION, check_png, read_bytes
 from uda.data.look_up import look_up_table
 
 LabelItems = tuple[tuple[int, int], ...]
 Reason = Literal["damaged", "form", "jpeg", "turned", "ids"]
 
 UNMAPPED_CHOICES = ("error", "ignore")
-_LOSSY = ("JPEG", "MPO", "JPEG2000")
+_LOSSY = ("JPEG", "MPO", "JPEG2000", "TIFF of JPEG compression")
+_FULL_RANGES = (255, 65535)
 
 
 class LabelFileError(ValueError):
@@ -29,8 +30,8 @@ class LabelFileError(ValueError):
 
     Args:
         message: One sentence with the path.
-        reason: ``"damaged"``: cut off or no image; ``"form"``: not one channel of integers;
-            ``"jpeg"``: compressed with loss; ``"turned"``: a TIFF with an orientation; ``"ids"``:
+        reason: ``"damaged"``: cut off or no image; ``"form"``: not one channel of integers,
+            or stretched by readers; ``"jpeg"``: compressed with loss; ``"turned"``: a TIFF with an orientation; ``"ids"``:
             ids that the data set does not name.
         ids: Those ids.
     """
@@ -49,7 +50,7 @@ def read_label(path: str | Path) -> NDArray[np.integer]:
         FileNotFoundError: There is no such file.
         OSError: The file cannot be read.
         ValueError: The file is damaged, no image, has several channels or none of integers, or is
-            of a format that changes ids (`LabelFileError`).
+            of a format or a range of grey that changes ids (`LabelFileError`).
     """
     return decode_label(read_bytes(path, "label file"), path)
 
@@ -73,9 +74,11 @@ def decode_label(content: bytes, path: str | Path) -> NDArray[np.integer]:
         with Image.open(io.BytesIO(content)) as image:
             # Before loading: PIL turns a TIFF and forgets the tag.
             turned = image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) in range(2, 9)
+            stretched, kind = _stretched(image), _format(image)
             image.load()
-            array, kind = np.asarray(image), image.format
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            array = np.asarray(image)
+        check_png(content)
+    except Exception as error:  # damaged bytes lead decoders into errors of many kinds
         raise LabelFileError(
             f"cannot read label file {path}: {told_by_pillow(error)}; fetch or convert it again"
         ) from error
@@ -91,6 +94,12 @@ def decode_label(content: bytes, path: str | Path) -> NDArray[np.integer]:
         raise LabelFileError(
             f"label file {path} holds {array.dtype} numbers; wanted class ids, which are whole "
             "numbers: save it as a PNG of one channel",
+            "form",
+        )
+    if stretched:
+        raise LabelFileError(
+            f"label file {path} holds grey of another range than 8 or 16 bits, which readers stretch "
+            "and so change ids; save it as a PNG of 8 bits",
             "form",
         )
     if kind in _LOSSY:
@@ -110,7 +119,30 @@ def decode_label(content: bytes, path: str | Path) -> NDArray[np.integer]:
 
 def told_by_pillow(error: Exception) -> str:
     """What an error of Pillow says, without the address of a buffer in place of a name."""
-    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return str(error) or type(error).__name__
+
+
+def _format(image: Image.Image) -> str | None:
+    if image.format == "TIFF" and "jpeg" in str(image.info.get("compression")):
+        return "TIFF of JPEG compression"
+    return image.format
+
+
+def _stretched(image: Image.Image) -> bool:
+    """Whether Pillow will multiply the numbers of a file so that they fill 8 or 16 bits.
+
+    It does so with grey of 2 and 4 bits, of which 1 becomes 85 and 17, and with PGM files of
+    another maximum.
+    """
+    for codec, _, _, arguments in getattr(image, "tile", ()):
+        told = arguments if isinstance(arguments, tuple) and arguments else (arguments,)
+        if str(told[0]).startswith(("L;2", "L;4")):
+            return True
+        if codec.startswith("ppm") and image.mode != "1" and told[1] not in _FULL_RANGES:
+            return True
+    return False
 
 
 @lru_cache(maxsize=32)
@@ -165,7 +197,7 @@ def train_ids(
         >>> train_ids(raw, path="a.png", items=((7, 0), (26, 1), (4, 255)), num_classes=2).tolist()
         [[0, 1, 255]]
     """
-    if raw.dtype == np.uint8:
+    if raw.dtype == np.uint8 and raw.size:  # cv2 makes nothing of nothing
         table, forbidden = label_table(items, num_classes, unmapped, 256)
         unknown = cv2.countNonZero(cv2.LUT(raw, forbidden)) > 0
         label = cv2.LUT(raw, table)

@@ -124,14 +124,9 @@ class SourceTargetPairs:
         Raises:
             TypeError: The index is a plain number.
         """
-        if not (isinstance(index, Sequence) and len(index) == 2):
-            raise TypeError(
-                f"SourceTargetPairs wants an index (seed, draw), got {index!r}; "
-                "set sampler=dict(type='DrawSampler') in the train_dataloader"
-            )
+        seed, draw = check_index(index, type(self).__name__)
         self.full_init()
-        seed, item = index
-        first = item * (self.further + 1)
+        first = draw * (self.further + 1)
         pair = self._pair(seed, first)
         if self.further:
             pair["further"] = [self._pair(seed, first + 1 + j) for j in range(self.further)]
@@ -158,7 +153,7 @@ class SourceTargetPairs:
         class_id, position = self.table.draw(np.random)
         crop_pixels = self.table.crop_pixels
         load, crop, rest = split_pipeline(self.source.pipeline.transforms)
-        loaded = _apply(load, self.source.get_data_info(position))
+        loaded = apply_transforms(load, self.source.get_data_info(position))
 
         def enough(results: dict[str, Any]) -> bool:
             label = results["gt_seg_map"]
@@ -166,9 +161,27 @@ class SourceTargetPairs:
 
         # A copy for each try: a transform may write into the arrays it is given.
         cropped, _ = fetch_until(
-            lambda: _apply(crop, copy.deepcopy(loaded)), enough, self.sampling.retries
+            lambda: apply_transforms(crop, copy.deepcopy(loaded)), enough, self.sampling.retries
         )
-        return _apply(rest, cropped)
+        return apply_transforms(rest, cropped)
+
+
+def check_index(index: Any, name: str) -> tuple[int, int]:
+    """Seed and draw number of an index, as `DrawSampler` gives them.
+
+    Args:
+        index: What the loader asks for.
+        name: Of the data set, for the error message.
+
+    Raises:
+        TypeError: It is something else, such as the plain number of another sampler.
+    """
+    if not (isinstance(index, Sequence) and len(index) == 2):
+        raise TypeError(
+            f"{name} wants an index (seed, draw), got {index!r}; "
+            "set sampler=dict(type='DrawSampler') in the train_dataloader"
+        )
+    return index[0], index[1]
 
 
 def split_pipeline(transforms: Sequence[Any]) -> tuple[list[Any], list[Any], list[Any]]:
@@ -185,11 +198,16 @@ def split_pipeline(transforms: Sequence[Any]) -> tuple[list[Any], list[Any], lis
     return list(transforms[:read]), list(transforms[read:end]), list(transforms[end:])
 
 
-def _apply(transforms: Sequence[Any], results: Any) -> Any:
+def apply_transforms(transforms: Sequence[Any], results: Any) -> Any:
+    """What the transforms make of `results`, one after the other.
+
+    Raises:
+        ValueError: One of them dropped the image.
+    """
     for transform in transforms:
         results = transform(results)
         if results is None:
-            raise ValueError(f"SourceTargetPairs: transform {transform!r} dropped the image (None)")
+            raise ValueError(f"transform {transform!r} dropped the image (None)")
     return results
 
 

@@ -8,6 +8,8 @@ from uda.data import (  # noqa: E402, F401
     albumentations_transform,
     folder,
     pairs,
+    pseudo_label_set,
+    pseudo_label_transforms,
     sampler,
     transforms,
 )

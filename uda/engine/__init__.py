@@ -9,9 +9,11 @@ import uda.evaluation  # noqa: E402, F401
 import uda.models  # noqa: E402, F401
 from uda.engine import (  # noqa: E402, F401
     checkpoints,
+    collapse_alarm,
     distributed,
     hooks,
     model,
+    non_finite,
     optim,
     preemption,
     random_state,

@@ -77,8 +77,9 @@ def time_step(
     batch = random_batch(images, size, model.num_classes, device, adapting=adapting)
     further = [batch] * model.method.further_batches
     from uda.engine.model import RunnerOptimiser
+    from uda.engine.number_watch import NumberWatch
 
-    optimiser = RunnerOptimiser(wrapper, model)
+    optimiser = RunnerOptimiser(wrapper, model, average=None, watch=NumberWatch())
     walls, cpus = _time(
         lambda: model.method.training_step(batch, optimiser, further),
         device,

@@ -112,8 +112,9 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     found = checkpoints(folder)
     named = [path.name for path in found]
     last = Path(folder) / LAST
-    if last.is_file() and (name := Path(last.read_text(encoding="utf-8").strip()).name) in named:
-        found = found[named.index(name) :]
+    if last.is_file():
+        name = Path(last.read_bytes().decode(errors="replace").strip()).name
+        found = found[named.index(name) if name in named else 0 :]
     for path in found:
         reason = damage(path)
         if reason is None:

@@ -12,7 +12,6 @@ from mmengine.registry import HOOKS
 from uda.engine.checkpoint_files import BACKEND, LAST, WholeFiles
 from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.hooks import unwrapped
-from uda.engine.optim import trained_by
 from uda.engine.preemption import exit_if_stopping
 from uda.engine.random_state import saves_now
 from uda.engine.target_statistics import evaluation_statistics
@@ -75,6 +74,7 @@ class Checkpoint(CheckpointHook):
         """Save if it is time; exit if the run was told to stop."""
         if saves_now(runner):
             runner.logger.info(f"Saving checkpoint at {runner.iter + 1} iterations")
+            unwrapped(runner).log.average()  # only one process writes its open sums
             self._save_checkpoint(runner)
         exit_if_stopping(runner)
 
@@ -127,7 +127,7 @@ def check_weights(runner: Any) -> None:
     Raises:
         FloatingPointError: Names the first parameter and the checkpoint that is left.
     """
-    parameters = dict(trained_by(unwrapped(runner).method).named_parameters())
+    parameters = dict(unwrapped(runner).method.trained().named_parameters())
     finite = torch.stack([p.detach().isfinite().all() for p in parameters.values()])
     if not bool(finite.all()):
         name = list(parameters)[int(finite.logical_not().nonzero()[0])]

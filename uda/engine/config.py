@@ -18,6 +18,7 @@ from uda.engine.config_keys import (
     NO_FURTHER_ARGUMENTS,
     OWN_TRANSFORMS,
     PLACES,
+    PLAIN_KEYS,
     TOP_LEVEL,
     UNREGISTERED,
 )
@@ -72,6 +73,7 @@ def check_config(config: Config) -> None:
     """
     for key in config:
         _check_variable(config, key)
+    _refuse(config, _plain_dicts(config))
     for place, registries in PLACES.items():
         if place.endswith("_dataloader"):
             _check_loader(config, place)
@@ -114,6 +116,29 @@ def _check_variable(config: Config, key: str) -> None:
             )
 
 
+def _plain_dicts(config: Config) -> Iterator[str]:
+    """Sentences about dicts without a type: keys that nobody reads, hooks that nobody can build."""
+    for place, known in PLAIN_KEYS.items():
+        node: Any = config
+        for step in place.split("."):
+            node = node.get(step) if isinstance(node, (Config, Mapping)) else None
+        for key in node if isinstance(node, Mapping) else ():
+            if key not in known:
+                yield f"{place} has no key {key!r}.{nearest(key, known)}"
+    hooks = config.get("default_hooks") or {}
+    named = [name for name, hook in hooks.items() if isinstance(hook, Mapping) and "type" in hook]
+    for name, hook in hooks.items():
+        if isinstance(hook, Mapping) and "type" not in hook:
+            yield (
+                f"default_hooks has no hook {name!r} to change.{did_you_mean(name, named)} A "
+                "further hook needs a type."
+            )
+    for place in ("custom_hooks", "param_scheduler"):
+        for number, node in enumerate(config.get(place) or ()):
+            if isinstance(node, Mapping) and "type" not in node:
+                yield f"{place}[{number}] has no type."
+
+
 def _check_loader(config: Config, place: str) -> None:
     for key in config.get(place) or ():
         if key not in LOADER_KEYS:
@@ -138,7 +163,7 @@ def _check_node(
         if key != "type" and key not in known and key not in builder_keys:
             raise ValueError(
                 f"{_file(config)}: {path}: {cls.__name__} has no argument {key!r}."
-                f"{nearest(key, known)}"
+                f"{nearest(key, {*known, *builder_keys})}"
             )
     _refuse(config, wrong_values(path, cls.__name__, node))
     _refuse(config, _wrong_types(path, cls, node))
@@ -158,8 +183,11 @@ def _refuse(config: Config, complaints: Iterator[str]) -> None:
 
 def _lookup(config: Config, path: str, name: Any, registries: tuple[Registry, ...]) -> Any:
     """The class of a `type`; None for one of another package ("mmdet.HungarianAssigner")."""
-    if not isinstance(name, str):
+    if callable(name):
         return name
+    if not isinstance(name, str) or not name:
+        told = sentence(f"{path}.type", name, "the name of a class, or a class")
+        raise ValueError(f"{_file(config)}: {told}")
     if "." in name and name.partition(".")[0] not in ("mmseg", "mmengine"):
         return None
     for registry in registries:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from uda.engine.schedule import WarmUpPolyLR
-
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
+_BY_ITERATION = ("WarmUpPolyLR", "CosineLR")
 _NEEDS = {
     "train": "the source needs labels",
     "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
@@ -19,6 +18,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """Sentences about what does not go together in a config, each with its place."""
     yield from _schedules(config)
     yield from _accumulation(config)
+    yield from _processes(config)
     yield from _pipelines(config)
     yield from _crops(config)
 
@@ -48,10 +48,11 @@ def _schedules(config: Mapping[str, Any]) -> Iterator[str]:
     """The class could not tell: mmengine fills in `end` first, by epoch unless told otherwise."""
     schedules = config.get("param_scheduler") or []
     for schedule in [schedules] if isinstance(schedules, Mapping) else schedules:
-        ours = schedule.get("type") in ("WarmUpPolyLR", WarmUpPolyLR)
-        if ours and schedule.get("by_epoch", True):
+        kind = schedule.get("type")
+        name = kind if isinstance(kind, str) else getattr(kind, "__name__", "")
+        if name in _BY_ITERATION and schedule.get("by_epoch", True):
             yield (
-                "param_scheduler: WarmUpPolyLR needs by_epoch=False; without it mmengine takes the "
+                f"param_scheduler: {name} needs by_epoch=False; without it mmengine takes the "
                 "number of epochs for its end, and the learning rate would be 0 after one "
                 "iteration."
             )
@@ -62,8 +63,22 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
     if count != 1:
         yield (
             f"optim_wrapper.accumulative_counts={count}: a method makes one optimiser step an "
-            "iteration, and accumulating gradients over several is not built. Use a larger "
-            "batch_size, or more processes."
+            "iteration. For a batch that does not fit into memory set train_dataloader.batch_size "
+            f"to the size you want and model.micro_batches={count}."
+        )
+
+
+def _processes(config: Mapping[str, Any]) -> Iterator[str]:
+    wrapper = config.get("model_wrapper_cfg")
+    if wrapper and wrapper.get("type") != "Replicated":
+        yield (
+            f"model_wrapper_cfg: {wrapper.get('type')} would train the first pass of a method "
+            "only; leave model_wrapper_cfg out, several processes are wrapped in Replicated."
+        )
+    if config.get("sync_bn"):
+        yield (
+            f"sync_bn={config['sync_bn']!r}: mmengine would replace timm's BatchNorm layers and "
+            "lose the activation in them; set model.sync_batch_norm=True instead."
         )
 
 

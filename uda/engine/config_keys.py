@@ -35,6 +35,7 @@ TOP_LEVEL = {
     "evaluation_sets",
     "experiment_name",
     "find_unused_parameters",
+    "label_generation",
     "launcher",
     "load_from",
     "log_level",
@@ -45,6 +46,7 @@ TOP_LEVEL = {
     "param_scheduler",
     "randomness",
     "resume",
+    "rounds",
     "sync_bn",
     "test_cfg",
     "test_dataloader",
@@ -72,6 +74,7 @@ PLACES: dict[str, tuple[Registry, ...]] = {
         TASK_UTILS,
         WEIGHT_INITIALIZERS,
     ),
+    "label_generation": (SELECTORS,),
     "model_wrapper_cfg": (MODEL_WRAPPERS,),
     "train_dataloader": _DATA,
     "val_dataloader": _DATA,
@@ -88,13 +91,20 @@ PLACES: dict[str, tuple[Registry, ...]] = {
     "log_processor": (LOG_PROCESSORS,),
     "visualizer": (VISUALIZERS, VISBACKENDS),
 }
+# Dicts that are read by key, of which mmengine leaves unknown ones unread or fails at them late.
+PLAIN_KEYS = {
+    "custom_imports": {"imports", "allow_failed_imports"},
+    "env_cfg": {"cudnn_benchmark", "dist_cfg", "mp_cfg", "resource_limit"},
+    "env_cfg.mp_cfg": {"mp_start_method", "opencv_num_threads"},
+    "randomness": {"seed", "deterministic", "diff_rank_seed"},
+}
 # Classes that another class builds by name, without a registry.
 UNREGISTERED = {"RareClassSampling": RareClassSampling}
 # Places whose dict may go without a `type`.
 IMPLIED_TYPES = {"sampling": "RareClassSampling"}
 # Keys that a builder takes out before the constructor sees them, by place or by last key.
 BUILDER_KEYS = {
-    "optim_wrapper": {"constructor", "paramwise_cfg"},
+    "optim_wrapper": {"constructor", "opponents", "paramwise_cfg"},
     "param_scheduler": {"convert_to_iter_based"},
     "norm_cfg": {"requires_grad"},
     # Any method can look ahead, so that none has to take it as an argument.

@@ -80,7 +80,7 @@ def _is_number(value: Any) -> bool:
 
 _NONE = Rule("None", lambda v: v is None)
 _TRUTH = Rule("True or False", lambda v: isinstance(v, bool))
-_TEXT = Rule("a text", lambda v: isinstance(v, str))
+_TEXT = Rule("a text", lambda v: isinstance(v, str) and v != "")
 _EVERY = either(whole(1), Rule("-1 for never", lambda v: v == -1))
 _BOX = several(whole(1), 2, "(height, width) in pixels")
 # mmcv and mmseg tell tuples from lists.
@@ -142,6 +142,9 @@ AT_PLACE: dict[str, Rule] = {
     "default_hooks.checkpoint.interval": _EVERY,
     "default_hooks.checkpoint.max_keep_ckpts": _EVERY,
     "model.network": _DICT,
+    "model.network.backbone": either(_DICT, _NONE),
+    "model.network.decode_head": either(_DICT, _DICTS),
+    "model.network.auxiliary_head": either(_DICT, _DICTS, _NONE),
     "model.method": _DICT,
     "model.data_preprocessor": _DICT,
     "model.data_preprocessor.mean": _COLOUR,
@@ -164,6 +167,8 @@ OF_TYPE: dict[tuple[str, str], Rule] = {
     ("WarmUpPolyLR", "warmup"): whole(0),
     ("WarmUpPolyLR", "power"): number(0),
     ("WarmUpPolyLR", "warmup_ratio"): number(0, 1),
+    ("CosineLR", "floor"): number(0),
+    ("CosineLR", "period"): either(whole(1), _NONE),
     ("PictureLog", "interval"): whole(1),
     ("PictureLog", "images"): whole(1),
 }

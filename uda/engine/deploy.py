@@ -15,9 +15,13 @@ from uda.files import write_atomically
 from uda.models import SegmentationNetwork
 
 # Training steps that change an image by chance; the names of their classes start so.
-_BY_CHANCE = ("Random", "Albu", "PhotoMetric")
+_BY_CHANCE = ("Random", "Albu", "PhotoMetric", "HardClass")
 # mmseg knows its own loaders by name: it drops the one for labels when there are none.
-_MMSEG_LOADERS = {"LoadImage": "LoadImageFromFile", "LoadLabel": "LoadAnnotations"}
+_MMSEG_LOADERS = {
+    "LoadImage": "LoadImageFromFile",
+    "LoadLabel": "LoadAnnotations",
+    "LoadPseudoLabel": "LoadAnnotations",
+}
 
 
 def write_deploy_checkpoints(

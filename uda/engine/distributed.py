@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from mmengine.dist import get_world_size
 from mmengine.registry import MODEL_WRAPPERS
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from uda.engine.optim import trained_by
+from uda.processes import shared_step
 
 
 @MODEL_WRAPPERS.register_module()
@@ -20,6 +21,8 @@ class Replicated(nn.Module):
     mmengine's own wrapper never calls `train_step` of the model inside, and would train the
     first pass only. Here the passes of a method run locally and add up their gradients; then one
     exchange averages the sum. Every process starts from rank 0's weights and makes the same step.
+    Shares, thresholds and the numbers of pixels that losses are divided by are those of all
+    processes (`uda.processes`).
 
     Buffers (the running statistics of batch normalisation) differ after the passes, since the
     images do; after each step all processes take rank 0's, which a checkpoint holds. So all
@@ -42,7 +45,8 @@ class Replicated(nn.Module):
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: Any) -> Any:
         """The module's own training step, then rank 0's buffers."""
-        log = self.module.train_step(data, optim_wrapper)
+        with shared_step():
+            log = self.module.train_step(data, optim_wrapper)
         broadcast_buffers(self.module)
         return log
 
@@ -55,7 +59,8 @@ class Replicated(nn.Module):
         return self.module.test_step(data)
 
     def _average(self) -> None:
-        average_gradients(trained_by(self.module.method))
+        method = self.module.method
+        average_gradients(nn.ModuleList([method.trained(), *method.opponents().values()]))
 
 
 def average_gradients(network: nn.Module) -> None:
@@ -94,3 +99,23 @@ def broadcast_buffers(module: nn.Module) -> None:
         pieces = flat.split([buffer.numel() for buffer in buffers])
         for buffer, piece in zip(buffers, pieces, strict=True):
             buffer.copy_(piece.view_as(buffer))
+
+
+def synchronise_batch_norm(module: nn.Module) -> None:
+    """Replace BatchNorm by layers that take their statistics over all processes.
+
+    timm's layers, which hold their activation, become timm's synchronised ones; parameters,
+    buffers and their names stay.
+
+    Args:
+        module: Changed in place; not a BatchNorm layer itself.
+
+    Raises:
+        ValueError: There is no GPU; torch exchanges these statistics on CUDA alone.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError(
+            "model.sync_batch_norm=True needs CUDA: torch has no synchronised BatchNorm on a CPU. "
+            "Set it to False."
+        )
+    convert_sync_batchnorm(module)

@@ -7,8 +7,9 @@ from typing import Any
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
-from uda.engine.log import check_finite
 from uda.engine.pictures import overview
+
+_HISTORY = 1000  # values of a logged scalar that are kept at least
 
 
 def unwrapped(runner: Any) -> Any:
@@ -20,26 +21,43 @@ def unwrapped(runner: Any) -> Any:
 class DeviceLogger(LoggerHook):
     """mmengine's logger, fed with the mean of each scalar over the interval.
 
-    The model keeps its scalars on the device; they are fetched here, once an interval. A mean
-    that is not finite stops the run.
+    The model keeps its scalars on the device; they are fetched here, once an interval.
 
     Args:
         interval: Iterations between two lines.
+
+    Attributes:
+        means: What was fetched last.
     """
 
     def __init__(self, *, interval: int = 50) -> None:
         super().__init__(interval=interval, interval_exp_name=10**9, log_metric_by_epoch=False)
+        self.means: dict[str, float] = {}
+        self._fetched = -1
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Fetch and write, if it is time."""
-        if self.every_n_inner_iters(batch_idx, self.interval):
-            means = unwrapped(runner).log.pop()
-            check_finite(means, runner.iter + 1, self.interval)
-            for name, value in means.items():
+        if self.fetch(runner, batch_idx):
+            for name, value in self.means.items():
                 runner.message_hub.update_scalar(f"train/{name}", value)
+            bound_histories(runner)
         super().after_train_iter(runner, batch_idx, data_batch, outputs)
+
+    def fetch(self, runner: Any, batch_idx: int) -> bool:
+        """Fetch the means, once, if this iteration ends an interval.
+
+        A hook that looks at them before they are written asks for it first.
+
+        Returns:
+            Whether `means` are those of the interval that has just ended.
+        """
+        due: bool = self.every_n_inner_iters(batch_idx, self.interval)
+        if due and self._fetched != runner.iter:
+            unwrapped(runner).log.average()
+            self.means, self._fetched = unwrapped(runner).log.pop(), runner.iter
+        return due
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the sums of an interval that is not over, so that a resumed run logs the same."""
@@ -49,6 +67,20 @@ class DeviceLogger(LoggerHook):
         """Go on with the sums of a run that is resumed."""
         if runner.cfg.get("resume"):
             unwrapped(runner).log.load_state_dict(checkpoint.get("log_sums", {}))
+
+
+def bound_histories(runner: Any) -> None:
+    """Keep the latest values of each logged scalar, as many as the log's windows can ask for.
+
+    mmengine keeps a million, among them time and learning rate of every iteration, copies them all
+    in every iteration and saves them with every checkpoint. A window named in words ("global")
+    asks for all of them and gets them.
+    """
+    processor = runner.log_processor
+    windows = [processor.window_size, *(c.get("window_size", 1) for c in processor.custom_cfg)]
+    if all(isinstance(window, int) for window in windows):
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = max(_HISTORY, *windows)
 
 
 @HOOKS.register_module()

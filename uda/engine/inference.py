@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from torch import Tensor
 
-LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
+LABEL_LOADERS = ("LoadLabel", "LoadAnnotations", "LoadPseudoLabel")
 
 
 def slide(segmentor: Any, window: tuple[int, int], stride: tuple[int, int] | None = None) -> None:
@@ -89,3 +92,29 @@ def predict_augmented(segmentor: Any, data: Mapping[str, Any]) -> list[Any]:
     for sample, probs in zip(samples, augmented_probs(segmentor, views), strict=True):
         sample.set_data({"pred_sem_seg": PixelData(data=probs.argmax(0, keepdim=True))})
     return samples
+
+
+@torch.no_grad()
+def mean_probs(
+    segmentor: Any, image: Tensor, scales: Sequence[float] = (1.0,), *, flip: bool = False
+) -> Tensor:
+    """Class probabilities (N, K, H, W) of images, the mean over their views.
+
+    Args:
+        segmentor: mmseg's; it predicts whole or by sliding windows, as its `test_cfg` says.
+        image: (N, 3, H, W), normalised.
+        scales: Factors on H and W.
+        flip: Also mirror.
+    """
+    size = (image.shape[2], image.shape[3])
+    total = image.new_zeros(())
+    for scale, mirrored in itertools.product(scales, (False, True) if flip else (False,)):
+        shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        view = image if shape == size else F.interpolate(image, shape, mode="bilinear")
+        view = view.flip(3) if mirrored else view
+        meta = {"img_shape": shape, "ori_shape": shape, "pad_shape": shape}
+        logits = segmentor.inference(view, [dict(meta) for _ in view])
+        probs = logits.float().softmax(1)
+        probs = probs.flip(3) if mirrored else probs
+        total = total + (probs if shape == size else F.interpolate(probs, size, mode="bilinear"))
+    return total / (len(scales) * (1 + flip))

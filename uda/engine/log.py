@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
+from mmengine.dist import get_world_size
 from torch import Tensor
 
 
 class DeviceScalars:
-    """Running means of named scalars; only `pop` waits for the device."""
+    """Running means of named scalars; only `pop` waits for the device.
+
+    Several processes add scalars of the same names, as they make the same passes.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -24,6 +27,18 @@ class DeviceScalars:
                 value = value + self._sums[name].to(value.device)
             self._sums[name] = value
             self._counts[name] = self._counts.get(name, 0) + 1
+
+    def average(self) -> None:
+        """Replace each sum by its mean over the processes, in one exchange.
+
+        Every process has to call it. After that the scalars of one process, the one that writes
+        logs and checkpoints, are those of all.
+        """
+        if not self._sums or get_world_size() == 1:
+            return
+        flat = torch.stack(list(self._sums.values()))
+        torch.distributed.all_reduce(flat)
+        self._sums = dict(zip(self._sums, flat / get_world_size(), strict=True))
 
     def pop(self) -> dict[str, float]:
         """The mean of each scalar since the last call, fetched in one transfer."""
@@ -45,18 +60,3 @@ class DeviceScalars:
         """Go on with sums from `state_dict`; they move to the device of what is added next."""
         self._sums = {name: value for name, (value, _) in state.items()}
         self._counts = {name: count for name, (_, count) in state.items()}
-
-
-def check_finite(means: Mapping[str, float], iteration: int, interval: int) -> None:
-    """Raise if a logged mean is not a finite number.
-
-    Raises:
-        FloatingPointError: Names the scalars and the iterations.
-    """
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if bad:
-        raise FloatingPointError(
-            f"{', '.join(bad)} became NaN or infinite in iterations "
-            f"{iteration - interval + 1} to {iteration}. Lower the learning rate, or train with "
-            "--amp off if half precision is on; the last checkpoint is untouched."
-        )

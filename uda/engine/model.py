@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
-from mmengine.optim import OptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.engine.checkpoint_networks import load_start
+from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
+from uda.engine.number_watch import NumberWatch
+from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
@@ -42,11 +46,29 @@ class RunnerOptimiser:
     Args:
         wrapper: From the Runner.
         model: The model, for the wrapper's precision context.
-        average: Averages gradients over processes before the step; None for one process.
+        average: Averages gradients over processes before the step, those of opponents too; None
+            for one process.
+        watch: Sees the gradients before each step, and may refuse it.
+
+    Attributes:
+        opponents: Optimisers of the method's opponents, by name.
     """
 
-    def __init__(self, wrapper: OptimWrapper, model: nn.Module, average: Any = None) -> None:
-        self.wrapper, self.model, self.average = wrapper, model, average
+    def __init__(
+        self,
+        wrapper: OptimWrapper,
+        model: nn.Module,
+        *,
+        average: Callable[[], None] | None,
+        watch: NumberWatch,
+    ) -> None:
+        wrappers = dict(wrapper.items()) if isinstance(wrapper, OptimWrapperDict) else {}
+        self.wrapper: OptimWrapper = wrappers.pop(STUDENT, wrapper)
+        self.model, self.average, self.watch = model, average, watch
+        self.opponents = {
+            name: RunnerOptimiser(one, model, average=None, watch=watch)
+            for name, one in wrappers.items()
+        }
 
     @property
     def optimiser(self) -> torch.optim.Optimizer:
@@ -63,10 +85,17 @@ class RunnerOptimiser:
         self.wrapper.backward(loss)
 
     def step(self) -> None:
-        """Average over processes, then move the weights."""
+        """Average over processes, then move the weights, if the gradient is one."""
         if self.average is not None:
             self.average()
-        self.wrapper.step()
+        # Gradients in fp16 are scaled, and overflow now and then: the wrapper skips such steps.
+        scaled = isinstance(self.wrapper, AmpOptimWrapper)
+        if scaled or self.watch.allows(self._parameters()):
+            self.wrapper.step()
+
+    def _parameters(self) -> Iterator[nn.Parameter]:
+        for group in self.wrapper.optimizer.param_groups:
+            yield from group["params"]
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes run."""
@@ -88,6 +117,14 @@ class DomainAdaptation(BaseModel):
         evaluate: Names of the networks that validation runs.
         channels_last: Keep images and weights in channels-last layout, which is faster for
             convolutional encoders; rounding differs.
+        micro_batches: Into how many parts the student's passes cut a batch, to need less memory:
+            what is known as gradient accumulation, with the losses of the whole batch. Each part
+            is computed a second time in the backward pass.
+        sync_batch_norm: With several processes, BatchNorm takes its statistics over the images of
+            all of them. Needs CUDA.
+        start: Weights that the student starts from, in place of those of `network`:
+            `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
+            any method. Everything else starts afresh, other than with `load_from`.
     """
 
     method: Method
@@ -100,28 +137,41 @@ class DomainAdaptation(BaseModel):
         data_preprocessor: Mapping[str, Any],
         evaluate: Sequence[str] = ("student", "teacher"),
         channels_last: bool = False,
+        micro_batches: int = 1,
+        sync_batch_norm: bool = False,
+        start: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
         self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
-        student = SegmentationNetwork.from_config(network)
+        student = SegmentationNetwork.from_config(network, micro_batches=micro_batches)
         self.num_classes: int = student.num_classes
         self.method = build_method(
             method,
             student,
-            another=lambda: SegmentationNetwork.from_config(network),
+            another=lambda: SegmentationNetwork.from_config(network, micro_batches=micro_batches),
             num_classes=self.num_classes,
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],
         )
+        if sync_batch_norm:
+            synchronise_batch_norm(self.method)
+        self.start = start_settings(start)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
-        self.average_gradients: Any = None
+        # A hook replaces the watch, and says which iteration it is.
+        self.watch = NumberWatch()
+        self.iteration = 0
+        self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
 
     def init_weights(self) -> None:
         """Load what is trained with its initial weights and start everything else from them."""
         self.method.init_weights()
+        if self.start:
+            student: Any = self.method.student
+            load_start(student.segmentor, **self.start)
+            self.method.initialise()
         self.to(memory_format=self.memory_format)
 
     def train_step(self, data: Mapping[str, Any], optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
@@ -130,12 +180,15 @@ class DomainAdaptation(BaseModel):
         The log stays on the device until a hook asks for it (`self.log`), so that no iteration
         waits for it; nothing is returned to the Runner.
         """
-        optimiser = RunnerOptimiser(optim_wrapper, self, self.average_gradients)
+        optimiser = RunnerOptimiser(
+            optim_wrapper, self, average=self.average_gradients, watch=self.watch
+        )
         batch = self.batch(data)
         # Each goes to the device when it is wanted, so that only one is there at a time.
         further = (self.batch(pair) for pair in data.get("further", ()))
+        self.watch.begin()
         try:
-            self.log.add(self.method.training_step(batch, optimiser, further))
+            log = self.method.training_step(batch, optimiser, further)
         except ValueError as error:
             if _LONE_VALUE not in str(error):
                 raise
@@ -144,6 +197,9 @@ class DomainAdaptation(BaseModel):
                 f"{_images(batch)}. Set train_dataloader.batch_size to at least 2, or use a head "
                 "without BatchNorm behind global pooling (norm_cfg of another type)."
             ) from error
+        self.watch.record(log, self.iteration)
+        if not self.watch.refused:
+            self.log.add(log)
         return {}
 
     def batch(self, data: Mapping[str, Any]) -> Batch:
@@ -172,7 +228,10 @@ class DomainAdaptation(BaseModel):
         """
         if mode != "predict":
             raise ValueError(
-                f"DomainAdaptation is trained by train_step; mode {mode!r} is not used."
+                f"DomainAdaptation is trained by train_step; forward(mode={mode!r}) is what a "
+                "foreign wrapper for several processes calls, and it would train nothing. Start by "
+                "`torchrun ... tools/train.py CONFIG --launcher pytorch`, which wraps the model in "
+                "uda.engine.distributed.Replicated."
             )
         samples = data_samples or []
         networks: dict[str, Any] = dict(self.method.networks())
@@ -191,6 +250,21 @@ class DomainAdaptation(BaseModel):
         for sample in samples:
             sample.set_metainfo({"pred_network": self.evaluate[0]})
         return samples
+
+
+def start_settings(start: Mapping[str, str] | None) -> dict[str, str]:
+    """The arguments of `load_start` in a config's `start`; none without it.
+
+    Raises:
+        ValueError: There is no checkpoint, or another key.
+    """
+    settings = dict(start or {})
+    if settings and ("checkpoint" not in settings or set(settings) - {"checkpoint", "network"}):
+        raise ValueError(
+            "model.start takes a checkpoint and, if it holds several networks, a network, such as "
+            f"dict(checkpoint='iter_N.pth', network='student'); not {sorted(settings)}."
+        )
+    return settings
 
 
 def _images(batch: Batch) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from mmengine.optim import OptimWrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 from torch import nn
 
-from uda.methods import Method
-
+# The student's optimiser beside those of its opponents.
+STUDENT = "student"
 _FACTORS = ("lr_mult", "decay_mult")
 
 
@@ -25,8 +25,13 @@ class ParameterGroups:
     share one group, so that fused and foreach optimisers take few calls. Teacher and frozen
     encoders are not handed to the optimiser.
 
+    A method with opponents, such as the discriminator of `AdversarialOutput`, gets an optimiser for
+    each, wrapped like the student's, without `clip_grad`. Schedules apply to all of them, and
+    checkpoints hold all of them.
+
     Args:
-        optim_wrapper_cfg: Config of the wrapper, with an `optimizer`.
+        optim_wrapper_cfg: Config of the wrapper, with an `optimizer`; under `opponents` the
+            optimiser of each opponent: `dict(discriminator=dict(type="Adam", lr=1e-4))`.
         paramwise_cfg: `dict(custom_keys={"head": dict(lr_mult=10.0)})` with the factors `lr_mult`
             and `decay_mult`.
 
@@ -38,6 +43,7 @@ class ParameterGroups:
         self, optim_wrapper_cfg: Mapping[str, Any], paramwise_cfg: Mapping[str, Any] | None = None
     ) -> None:
         self.wrapper = dict(optim_wrapper_cfg)
+        self.opponents: Mapping[str, Any] = self.wrapper.pop("opponents", {})
         settings = dict(paramwise_cfg or {})
         self.keys: Mapping[str, Mapping[str, float]] = settings.pop("custom_keys", {})
         if settings:
@@ -48,15 +54,38 @@ class ParameterGroups:
                 raise ValueError(f"custom_keys[{key!r}] takes {list(_FACTORS)}, not {unknown}.")
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        """The wrapped optimiser for what the method of `model` trains."""
+        """The wrapped optimiser for what the method of `model` trains, and those of its opponents.
+
+        Raises:
+            ValueError: An opponent has no optimiser, or an optimiser no opponent.
+        """
         inner: Any = getattr(model, "module", model)
         optimizer = dict(self.wrapper["optimizer"])
+        # Whoever trains a student without our `Method` has no opponents, and that student alone.
+        trained = getattr(inner.method, "trained", lambda: inner.method.student)
         groups = self.groups(
-            trained_by(inner.method), lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
+            trained(), lr=optimizer["lr"], decay=optimizer.get("weight_decay", 0.0)
         )
-        wrapper = {"type": "OptimWrapper", **self.wrapper}
-        wrapper["optimizer"] = OPTIMIZERS.build({**optimizer, "params": groups})
-        built: OptimWrapper = OPTIM_WRAPPERS.build(wrapper)
+        student = self._wrapped({**optimizer, "params": groups}, self.wrapper)
+        opponents: dict[str, nn.Module] = getattr(inner.method, "opponents", dict)()
+        if set(opponents) != set(self.opponents):
+            raise ValueError(
+                f"The method has the opponents {sorted(opponents)}, optim_wrapper.opponents the "
+                f"optimisers {sorted(self.opponents)}; give each opponent one, such as "
+                "opponents=dict(discriminator=dict(type='Adam', lr=1e-4))."
+            )
+        if not opponents:
+            return student
+        settings = {key: value for key, value in self.wrapper.items() if key != "clip_grad"}
+        wrappers = {STUDENT: student}
+        for name, network in opponents.items():
+            parameters = list(network.parameters())
+            wrappers[name] = self._wrapped({**self.opponents[name], "params": parameters}, settings)
+        return OptimWrapperDict(**wrappers)
+
+    def _wrapped(self, optimizer: dict[str, Any], wrapper: Mapping[str, Any]) -> OptimWrapper:
+        settings = {"type": "OptimWrapper", **wrapper, "optimizer": OPTIMIZERS.build(optimizer)}
+        built: OptimWrapper = OPTIM_WRAPPERS.build(settings)
         return built
 
     def groups(self, student: nn.Module, *, lr: float, decay: float) -> list[dict[str, Any]]:
@@ -82,16 +111,6 @@ class ParameterGroups:
                 found = self.keys[key]
                 return found.get("lr_mult", 1.0), found.get("decay_mult", 1.0)
         return 1.0, 1.0
-
-
-def trained_by(method: Any) -> nn.Module:
-    """What the optimiser moves: both students of two groups, or the student of anything else.
-
-    Args:
-        method: A `Method`, or any object with a `student`.
-    """
-    trained: nn.Module = method.trained() if isinstance(method, Method) else method.student
-    return trained
 
 
 @OPTIM_WRAPPERS.register_module()

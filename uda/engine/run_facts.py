@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.optim import AmpOptimWrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 
 from uda.data.source_statistics import statistics_places
 from uda.engine.determinism import current_determinism
-from uda.engine.optim import BFloat16OptimWrapper
+from uda.engine.optim import STUDENT, BFloat16OptimWrapper
 from uda.models.timm_encoder import PACKAGED_WEIGHTS, packaged_weights_file
 from uda.runs.digests import file_digest, files_digest
 from uda.runs.environment import hardware, system, variables, versions
@@ -68,6 +68,8 @@ def precision_of(wrapper: Any) -> str:
     Args:
         wrapper: The optimiser wrapper of a Runner.
     """
+    if isinstance(wrapper, OptimWrapperDict):
+        wrapper = wrapper[STUDENT]
     if isinstance(wrapper, BFloat16OptimWrapper):
         return "bf16"
     if isinstance(wrapper, AmpOptimWrapper):
@@ -82,6 +84,8 @@ def datasets_of(runner: Any) -> Iterator[tuple[str, Any]]:
         yield "source", training
         if training.target is not None:
             yield "target", training.target
+    elif hasattr(training, "target"):  # pseudo-labelled target images alone
+        yield "target", training.target
     else:
         yield "training", training
     if runner.val_loop is not None:

@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
+from uda.engine.failures import one_sentence
 from uda.engine.run_facts import run_facts
 from uda.runs.record import (
     COMPLETED,
@@ -185,8 +186,6 @@ def record_hook(runner: Any) -> RunRecord | None:
 
 def _ending(error: BaseException) -> tuple[str, str]:
     """Outcome and reason of a run that an exception ended."""
-    from uda.engine.train import one_sentence  # which imports this module
-
     if isinstance(error, KeyboardInterrupt):
         return STOPPED, "KeyboardInterrupt (SIGINT)"
     if isinstance(error, SystemExit):

@@ -158,7 +158,10 @@ def target_images(config: Config, dataset: Mapping[str, Any] | None = None) -> A
             "alone (target=None); give their data set as `dataset`, or use a config that has one."
         )
     steps = [s for s in inference_pipeline(config) if s["type"] not in LABEL_LOADERS]
-    built = DATASETS.build({**copy.deepcopy(dict(settings)), "pipeline": steps, "test_mode": True})
+    changes: dict[str, Any] = {"pipeline": steps, "test_mode": True}
+    if "label_dir" in settings:  # of pseudo-labels, which nobody reads here
+        changes["label_dir"] = None
+    built = DATASETS.build({**copy.deepcopy(dict(settings)), **changes})
     built.full_init()
     if len(built) == 0:
         raise ValueError(f"Statistics of target images: the data set is empty: {built!r}")

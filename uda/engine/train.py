@@ -19,6 +19,7 @@ from uda.engine.config_file import merge_options, read_config
 from uda.engine.config_values import HIGHEST_SEED
 from uda.engine.determinism import choose_determinism
 from uda.engine.model import further_batches
+from uda.engine.non_finite import NonFinite
 from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
 from uda.models.segmentation_network import check_num_classes
@@ -117,6 +118,7 @@ def build_runner(
         config.model_wrapper_cfg = {"type": "Replicated"}
         if not torch.cuda.is_available():
             start_gloo(launcher)
+        count_each_image_once(config)
     found = newest_checkpoint(work_dir) if resume else None
     if found is not None:
         config.load_from = str(found)
@@ -125,9 +127,22 @@ def build_runner(
     runner.trust_checkpoint = trust_checkpoint
     if resume and found is None:
         runner.logger.warning(f"There is no checkpoint in {work_dir} yet: a new run starts.")
+    if not any(isinstance(hook, NonFinite) for hook in runner.hooks):
+        runner.register_hook(NonFinite())
     runner.register_hook(FittingCheckpoint())
     runner.register_hook(RunRecord())
     return runner
+
+
+def count_each_image_once(config: Config) -> None:
+    """Have validation in several processes see no image twice, unless the config insists.
+
+    mmengine's sampler repeats images until all processes have equally many.
+    """
+    for name in ("val_dataloader", "test_dataloader"):
+        sampler = (config.get(name) or {}).get("sampler")
+        if isinstance(sampler, dict) and sampler.get("type") == "DefaultSampler":
+            sampler.setdefault("round_up", False)
 
 
 def set_further_batches(config: Config) -> None:
@@ -160,18 +175,3 @@ def start_gloo(launcher: Launcher) -> None:
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
-
-
-def one_sentence(error: BaseException) -> str:
-    r"""What an error says, without the traceback that a loader's worker process puts before it.
-
-    >>> told = "Caught ValueError in DataLoader worker process 0.\nTraceback ...\nValueError: No."
-    >>> one_sentence(ValueError(told))
-    'No.'
-    """
-    told = str(error).strip()
-    if not (told.startswith("Caught ") and "in DataLoader worker" in told.partition("\n")[0]):
-        return told
-    last = told.splitlines()[-1]
-    name, colon, sentence = last.partition(": ")
-    return sentence if colon and name.replace(".", "").isidentifier() else last

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.processes import mean_over
+
 Average = Literal["all", "valid"]
 
 
@@ -53,8 +55,7 @@ def weighted_cross_entropy(
     if average == "all":
         return loss.mean()
     if average == "valid":
-        # At least 1: a batch without a label gives 0, not NaN.
-        return loss.sum() / (label != ignore_index).sum().clamp(min=1)
+        return mean_over(loss.sum(), (label != ignore_index).sum())
     raise ValueError(f'average has to be "all" or "valid", not {average!r}.')
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.processes import mean_over
+
 
 def feature_distance(features: Tensor, reference: Tensor) -> Tensor:
     """The L2 norm over channels of the difference, at each position.
@@ -75,4 +77,4 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     4.0
     """
     kept = mask.to(values.dtype)
-    return (values * kept).sum() / kept.sum().clamp(min=1)
+    return mean_over((values * kept).sum(), kept.sum())

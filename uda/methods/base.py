@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, cast
 
@@ -14,7 +14,7 @@ from uda.losses import weighted_cross_entropy
 from uda.losses.cross_entropy import Average
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.teacher import EMATeacher
-from uda.selftraining.terms import Pass
+from uda.selftraining.terms import Pass, Term
 from uda.structures import Batch, NetworkOutput, as_output
 
 Backward = Literal["each", "joint"]
@@ -51,6 +51,7 @@ class PlainOptimiser:
         optimiser: Any torch optimiser over the student's parameters.
         autocast: Makes the context for forward passes, such as
             `lambda: torch.autocast("cuda", torch.bfloat16)`; None computes in full precision.
+        opponents: Optimisers of the networks in `Method.opponents`, by name.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class PlainOptimiser:
         optimiser: torch.optim.Optimizer,
         *,
         autocast: Callable[[], AbstractContextManager[object]] | None = None,
+        opponents: Mapping[str, Optimiser] | None = None,
     ) -> None:
         self._optimiser = optimiser
+        self.opponents = dict(opponents or {})
         self._autocast = autocast or contextlib.nullcontext
 
     @property
@@ -119,13 +122,19 @@ class Method(nn.Module):
         """Move the teacher by virtual steps from now on (FST); in a config the key `look_ahead`.
 
         Raises:
-            ValueError: The method has no teacher of its own that could look ahead.
+            ValueError: The method has no teacher of its own that could look ahead, or its student
+                has an opponent.
         """
         if not isinstance(getattr(self, "teacher", None), EMATeacher):
             raise ValueError(
                 f"{type(self).__name__} has no EMATeacher of its own, so there is nothing that a "
                 "look-ahead could move: remove look_ahead, or give it to a method or group with a "
                 "teacher, such as SelfTraining."
+            )
+        if self.opponents():
+            raise ValueError(
+                f"A look-ahead makes virtual steps of the student, and {sorted(self.opponents())} "
+                "would learn from them for good: remove look_ahead, or the term with an opponent."
             )
         self.look_ahead = look_ahead
 
@@ -160,6 +169,11 @@ class Method(nn.Module):
         """The networks that can be evaluated, by name."""
         return {"student": self.student}
 
+    def opponents(self) -> dict[str, nn.Module]:
+        """Networks of the terms that learn against the student, such as a discriminator."""
+        terms = (module for module in self.modules() if isinstance(module, Term))
+        return {name: network for term in terms for name, network in term.opponents().items()}
+
     def training_step(
         self, batch: Batch, optimiser: Optimiser, further: Iterable[Batch] = ()
     ) -> dict[str, Tensor]:
@@ -167,7 +181,7 @@ class Method(nn.Module):
 
         Args:
             batch: Images and labels on the device of the student.
-            optimiser: Holds the student's parameters.
+            optimiser: Holds the student's parameters; its `opponents` those of `opponents`.
             further: `further_batches` batches beside it, taken one by one when they are needed.
 
         Returns:
@@ -195,9 +209,12 @@ class Method(nn.Module):
 
         A look-ahead runs it several times in an iteration.
         """
-        optimiser.zero_grad()
+        everyone = [optimiser, *(opponent(optimiser, name) for name in self.opponents())]
+        for one in everyone:
+            one.zero_grad()
         log = accumulate(self.passes(batch), optimiser, backward=self.backward)
-        optimiser.step()
+        for one in everyone:
+            one.step()
         return log
 
     def student_pass(self, image: Tensor) -> NetworkOutput:
@@ -226,6 +243,26 @@ class Method(nn.Module):
             self.visuals.update({name: tensor.detach() for name, tensor in tensors.items()})
 
 
+def opponent(optimiser: Optimiser, name: str) -> Optimiser:
+    """The optimiser of an opponent.
+
+    Args:
+        optimiser: The student's; those of opponents are its attribute `opponents`, by name.
+        name: Of the opponent, see `Method.opponents`.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    found: Optimiser | None = getattr(optimiser, "opponents", {}).get(name)
+    if found is None:
+        raise ValueError(
+            f"The method trains a {name}, which needs an optimiser of its own: in a config "
+            f"optim_wrapper=dict(opponents=dict({name}=dict(type='Adam', lr=1e-4))), in your own "
+            f"loop PlainOptimiser(..., opponents={{{name!r}: PlainOptimiser(...)}})."
+        )
+    return found
+
+
 def accumulate(
     passes: Iterator[Pass], optimiser: Optimiser, *, backward: Backward
 ) -> dict[str, Tensor]:
@@ -240,7 +277,8 @@ def accumulate(
         backward: `"each"` pass or `"joint"`.
 
     Returns:
-        All losses and metrics as "pass/name", without gradient, and their sum as "loss".
+        All losses and metrics as "pass/name", without gradient, and the sum of the student's as
+        "loss".
     """
     log: dict[str, Tensor] = {}
     totals: list[Tensor] = []
@@ -250,9 +288,12 @@ def accumulate(
         if done is None:
             break
         total = torch.stack(list(done.losses.values())).sum()
-        if backward == "each":
-            optimiser.backward(total)
-        totals.append(total if backward == "joint" else total.detach())
+        if done.opponent is not None:  # a graph of its own, whatever `backward` says
+            opponent(optimiser, done.opponent).backward(total)
+        else:
+            if backward == "each":
+                optimiser.backward(total)
+            totals.append(total if backward == "joint" else total.detach())
         for name, value in (*done.losses.items(), *done.metrics.items()):
             log[f"{done.name}/{name}"] = value.detach()
         # Let go of the graph before the next pass builds its own.

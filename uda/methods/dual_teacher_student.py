@@ -351,6 +351,12 @@ def _check_groups(groups: tuple[SelfTraining, SelfTraining], seeds: tuple[int, i
                 f"DualTeacherStudent: {name} has to be SelfTraining with any parts, whose passes "
                 f"it takes apart; got {type(group).__name__}."
             )
+        if group.opponents():
+            raise ValueError(
+                f"DualTeacherStudent: {name} has the opponent {sorted(group.opponents())}; a term "
+                "that learns against a student needs a method of its own, such as "
+                "AdversarialWarmUp."
+            )
     if groups[0].student is groups[1].student:
         raise ValueError(
             "DualTeacherStudent: both groups hold the same student; give each its own."

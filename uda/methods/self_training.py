@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
+from uda.selftraining.health import largest_class_share
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.teacher_pair import TeacherPair
@@ -119,6 +120,7 @@ class SelfTraining(Method):
     def mix(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
         """Mixed images as the student sees them."""
         mixed: Mixed = self.mixer(source, target, pseudo)
+        self.terms.add_teacher(mixed, self.teacher)
         mixed.image = self.view(mixed.image)
         return mixed
 
@@ -131,6 +133,7 @@ class SelfTraining(Method):
             "accuracy": pixel_accuracy(output.logits, mixed.label),
             "pseudo_weight": pseudo.weight.mean(),
             "confidence": pseudo.confidence.mean(),
+            "largest_class": largest_class_share(pseudo),
         }
         return Pass("mixed", losses, metrics)
 

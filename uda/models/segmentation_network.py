@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
@@ -14,6 +15,7 @@ from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from uda.models.micro_batches import in_micro_batches
 from uda.structures import NetworkOutput
 
 __all__ = ["Encoder", "NetworkOutput", "SegmentationNetwork"]
@@ -48,14 +50,20 @@ class SegmentationNetwork(nn.Module):
 
     Args:
         segmentor: mmseg's `EncoderDecoder` or `CascadeEncoderDecoder`, or a subclass.
+        micro_batches: Into how many parts a batch is cut where a graph is built, so that the
+            activations of one part are in memory at a time; see `in_micro_batches`.
 
     Raises:
         TypeError: Another kind of segmentor.
-        ValueError: A head with a single output channel (binary segmentation by threshold).
+        ValueError: A head with a single output channel (binary segmentation by threshold), or
+            `micro_batches` below 1.
     """
 
-    def __init__(self, segmentor: nn.Module) -> None:
+    def __init__(self, segmentor: nn.Module, *, micro_batches: int = 1) -> None:
         super().__init__()
+        if micro_batches < 1:
+            raise ValueError(f"micro_batches has to be at least 1, not {micro_batches}.")
+        self.micro_batches = micro_batches
         if not isinstance(segmentor, EncoderDecoder):
             raise TypeError(
                 "Wanted a segmentor of kind EncoderDecoder or CascadeEncoderDecoder (or a "
@@ -71,20 +79,26 @@ class SegmentationNetwork(nn.Module):
 
     @classmethod
     def from_config(
-        cls, config: Mapping[str, Any], *, num_classes: int | None = None
+        cls,
+        config: Mapping[str, Any],
+        *,
+        num_classes: int | None = None,
+        micro_batches: int = 1,
     ) -> SegmentationNetwork:
         """The network of an mmseg model config; weights are not read before `init_weights`.
 
         Args:
             config: As under `model` in an mmseg config.
             num_classes: Number of classes of the data; None: not checked.
+            micro_batches: See the class.
 
         Raises:
             ValueError: A head has another number of classes than the data.
         """
         if num_classes is not None:
             check_num_classes(config, num_classes)
-        return cls(MODELS.build(ConfigDict(copy.deepcopy(dict(config)))))
+        segmentor = MODELS.build(ConfigDict(copy.deepcopy(dict(config))))
+        return cls(segmentor, micro_batches=micro_batches)
 
     def init_weights(self) -> None:
         """Read pretrained weights and draw the others, as the segmentor's config says; once."""
@@ -120,6 +134,11 @@ class SegmentationNetwork(nn.Module):
         Raises:
             TypeError: A head returns something else than logits.
         """
+        if self.micro_batches > 1 and torch.is_grad_enabled():
+            return in_micro_batches(self, self._whole, image, self.micro_batches)
+        return self._whole(image)
+
+    def _whole(self, image: Tensor) -> NetworkOutput:
         features = as_maps(self.segmentor.extract_feat(image))
         size = image.shape[2:]
         stages = self._decode(features)

@@ -114,17 +114,20 @@ def read_file(path: str | Path, *, map_location: Any = "cpu") -> Any:
         map_location: Where tensors go, as in `torch.load`.
 
     Raises:
+        OSError: There is no such file, or it cannot be read.
         ValueError: The file is damaged or holds more than tensors and plain values.
     """
     file = Path(path).expanduser().resolve()
-    if file.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(str(file))
     try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(str(file))
         with torch.serialization.safe_globals(_harmless_globals()):
             return torch.load(file, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError, ImportError):
+        raise
+    except Exception as error:  # damaged bytes lead torch's reader into errors of many kinds
         raise ValueError(
             f"Wanted a file of tensors, but {file} cannot be read as one "
             f"({_reason(error)}). If you trust its origin, load it yourself and save "

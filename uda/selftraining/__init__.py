@@ -3,6 +3,8 @@
 Each is a plain torch class that works in anybody's training loop.
 """
 
+from uda.selftraining.discriminator import OutputDiscriminator
+from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
 from uda.selftraining.prototype_teacher import PrototypeTeacher
@@ -13,21 +15,26 @@ from uda.selftraining.selectors import (
     ConfidenceThreshold,
     EntropyPercentile,
     EntropyWeight,
+    InstanceAdaptive,
     OptimalTransport,
     TeacherDivergence,
 )
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.teacher_pair import TeacherPair
 from uda.selftraining.terms import (
+    AdversarialOutput,
     EntropyMinimisation,
     FeatureDistance,
     ProgressiveSelfDistillation,
+    RegionConsistency,
+    RegionRegularisation,
     Term,
 )
 from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, TorchvisionView, View
 
 __all__ = [
     "AdaptiveThreshold",
+    "AdversarialOutput",
     "ClassBalancedThreshold",
     "ClassMix",
     "ColorJitterBlur",
@@ -40,11 +47,16 @@ __all__ = [
     "EntropyWeight",
     "FeatureDistance",
     "FourierStyle",
+    "InstanceAdaptive",
+    "KeptPixels",
     "LookAhead",
     "NoView",
     "OptimalTransport",
+    "OutputDiscriminator",
     "ProgressiveSelfDistillation",
     "PrototypeTeacher",
+    "RegionConsistency",
+    "RegionRegularisation",
     "TargetMix",
     "TeacherDivergence",
     "TeacherPair",

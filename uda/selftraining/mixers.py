@@ -27,6 +27,7 @@ def paste(mask: Tensor, source: Labelled, target: Unlabelled, pseudo: PseudoLabe
         label=torch.where(flat, source.label, pseudo.label),
         weight=torch.where(flat, torch.ones_like(pseudo.weight), pseudo.weight),
         mask=mask,
+        valid=None if target.valid is None else target.valid | flat,
     )
 
 

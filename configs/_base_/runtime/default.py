@@ -7,6 +7,7 @@ default_hooks = dict(
     logger=dict(type="DeviceLogger", interval=50),
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="Checkpoint", interval=2000, max_keep_ckpts=2),
+    numbers=dict(type="NonFinite", policy="stop"),
     sampler_seed=None,  # our sampler needs no new seed each epoch
 )
 custom_hooks = [
@@ -14,6 +15,7 @@ custom_hooks = [
     dict(type="Preemption"),
     dict(type="PictureLog", interval=500),
     dict(type="DeployCheckpoint"),
+    dict(type="CollapseAlarm"),
 ]
 # Each logged value is already the mean over its interval.
 log_processor = dict(type="LogProcessor", window_size=1, by_epoch=False)

@@ -100,7 +100,7 @@ def image_kinds(content: bytes) -> list[str]:
     try:
         with Image.open(io.BytesIO(content)) as image:
             mode, transparent = image.mode, "transparency" in image.info
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Exception:
         return kinds  # a format that OpenCV reads and Pillow does not
     if mode in _GREY:
         kinds.append("image grey")

@@ -94,8 +94,8 @@ FILE_KINDS = {
     ),
     "label form": Kind(
         "error",
-        "labels that are not one channel of whole numbers",
-        "convert colour-coded labels by tools/prepare_data.py; save others as PNG of one channel",
+        "labels that are not one channel of whole numbers, or of grey that readers stretch",
+        "convert colour-coded labels by tools/prepare_data.py; save others as 8-bit PNG",
     ),
     "label jpeg": Kind(
         "error",

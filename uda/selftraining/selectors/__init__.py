@@ -6,6 +6,7 @@ from uda.selftraining.selectors.class_balanced import ClassBalancedThreshold
 from uda.selftraining.selectors.confidence import ConfidenceShare, ConfidenceThreshold
 from uda.selftraining.selectors.entropy_percentile import EntropyPercentile
 from uda.selftraining.selectors.entropy_weight import EntropyWeight
+from uda.selftraining.selectors.instance_adaptive import InstanceAdaptive
 from uda.selftraining.selectors.optimal_transport import OptimalTransport
 from uda.selftraining.selectors.teacher_divergence import TeacherDivergence
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConfidenceThreshold",
     "EntropyPercentile",
     "EntropyWeight",
+    "InstanceAdaptive",
     "OptimalTransport",
     "Selector",
     "TeacherDivergence",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from uda.processes import summed
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -81,7 +82,7 @@ class ClassBalancedThreshold(Selector):
         place = (confidence * bins).long().clamp(0, bins - 1) + label * bins
         counts = torch.zeros(classes * bins, dtype=torch.int64, device=label.device)
         counts.scatter_add_(0, place.flatten(), trusted.flatten().long())
-        counts = counts.view(classes, bins)
+        counts = summed(counts).view(classes, bins)
         total = counts.sum(1, keepdim=True)
         # The lowest bin with at least `1 - share` of the class below or in it.
         reached = counts.cumsum(1) >= ((1 - self.share) * total).ceil().clamp(min=1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
+from uda.processes import averaged
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -47,10 +49,13 @@ class ConfidenceShare(Selector):
         """One weight for the batch, or for each image."""
         confident = confidence >= self.threshold
         if self.scope == "batch":
-            share = confident.to(probs.dtype).mean()
+            share = averaged(confident.to(probs.dtype).mean())
         else:
             trusted_pixels = trusted.sum((1, 2), keepdim=True).clamp(min=1)
-            share = (confident & trusted).sum((1, 2), keepdim=True).to(probs.dtype) / trusted_pixels
+            # Half precision cannot hold the number of pixels of an image.
+            wide = torch.promote_types(probs.dtype, torch.float32)
+            count = (confident & trusted).sum((1, 2), keepdim=True).to(wide)
+            share = (count / trusted_pixels).to(probs.dtype)
         return PseudoLabel(label, share.expand_as(confidence).clone(), confidence)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from uda.selftraining.teacher import EMATeacher
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
 
 
@@ -17,11 +18,13 @@ class Pass(NamedTuple):
         name: What the student saw: "source", "mixed" ...
         losses: Scalars with gradient; their sum is minimised.
         metrics: Scalars that are only logged.
+        opponent: Name of the opponent that minimises the losses; None: the student does.
     """
 
     name: str
     losses: dict[str, Tensor]
     metrics: Mapping[str, Tensor] = {}
+    opponent: str | None = None
 
 
 class Term(nn.Module):
@@ -30,13 +33,19 @@ class Term(nn.Module):
     Attributes:
         name: Key of its loss in the log.
         needs_teacher: Whether it is of no use in a method without a teacher.
+        needs_mixed_probs: Whether it reads the teacher's probabilities of mixed images.
     """
 
     name = "term"
     needs_teacher = False
+    needs_mixed_probs = False
 
     def bind(self, student: nn.Module) -> None:
         """Take what the term needs of the freshly initialised student, before training."""
+
+    def opponents(self) -> dict[str, nn.Module]:
+        """Networks that learn against the student, each with an optimiser of its own, by name."""
+        return {}
 
     def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
         """Take the function that gives a teacher's probabilities, if the term needs one."""
@@ -70,6 +79,12 @@ class TermList(nn.ModuleList):
         """What the terms add to the source pass, by name."""
         losses = ((term.name, term.source_loss(output, source)) for term in self)
         return {name: loss for name, loss in losses if loss is not None}
+
+    def add_teacher(self, mixed: Mixed, teacher: EMATeacher) -> None:
+        """Let the teacher see the mixed images as they are now, if a term needs that."""
+        if any(term.needs_mixed_probs for term in self):
+            probs = teacher.predict(mixed.image)
+            mixed.teacher_probs = probs.mean(0) if probs.dim() == 5 else probs  # two teachers
 
     def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
         """What the terms add to the pass over mixed images, by name."""

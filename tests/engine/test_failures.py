@@ -1,0 +1,64 @@
+"""What a failed run says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from uda.engine import failures
+from uda.engine.failures import explained, one_sentence
+
+
+class Failing(Dataset[int]):
+    """A data set that does not find its file."""
+
+    def __len__(self) -> int:
+        """One item."""
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        """Fail."""
+        raise FileNotFoundError(f"There is no label {index}: make it.")
+
+
+def test_error_of_a_loader_process_is_one_sentence() -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        next(iter(DataLoader(Failing(), num_workers=1)))
+    assert "Traceback" in str(error.value)
+    assert one_sentence(error.value) == "There is no label 0: make it."
+    assert explained(error.value) == "error: There is no label 0: make it."
+    assert one_sentence(ValueError("Plain: as it is.")) == "Plain: as it is."
+
+
+def test_memory_values() -> None:
+    """A GPU's, and a CPU's, which torch raises as any RuntimeError; what to do is named."""
+    advice = (
+        "Set model.micro_batches=2, a smaller train_dataloader.batch_size or crop, or train with "
+        "--amp bf16."
+    )
+    error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory. Tried 20 GiB.\nMore.")
+    wanted = f"error: there is not enough memory (CUDA out of memory. Tried 20 GiB.). {advice}"
+    assert explained(error) == wanted
+    with pytest.raises(RuntimeError) as host:
+        torch.empty(2**50)
+    told = explained(host.value)
+    assert told is not None
+    assert told.startswith("error: there is not enough memory (")
+    assert told.endswith(advice)
+
+
+def test_other_process_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which process speaks, and that the cause lies in another one."""
+    monkeypatch.setattr(failures, "get_world_size", lambda: 4)
+    monkeypatch.setattr(failures, "get_rank", lambda: 2)
+    error = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:6292.")
+    assert explained(error) == (
+        "error in process 2 of 4: another process of this run has failed; its own message says why."
+    )
+    assert explained(ValueError("No.")) == "error in process 2 of 4: No."
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), RuntimeError("shapes differ"), IndexError()])
+def test_faults_of_the_program_keep_their_traceback(error: Exception) -> None:
+    assert explained(error) is None

@@ -1,0 +1,271 @@
+"""Pseudo-labels of a whole set: what is written, stops, order, test-time augmentation, errors."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+
+from tools.generate_labels import main
+from uda.data.pseudo_labels import MANIFEST, SUFFIX, Manifest
+from uda.engine import label_generation
+from uda.engine.evaluate import LoadedNetwork, load_network
+from uda.engine.inference import mean_probs
+from uda.engine.label_generation import PROGRESS, generate_labels, target_set
+from uda.engine.label_settings import LabelSettings, label_settings
+from uda.engine.train import load_config
+
+from .tiny_run import make_runner, write_config, write_data
+
+IMAGES = 7
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a config, seven target images and a checkpoint of two iterations."""
+    root = tmp_path_factory.mktemp("labels")
+    write_data(root / "data")
+    target = root / "data" / "target" / "images"
+    for index in range(4, IMAGES):
+        image = cv2.imread(str(target / f"{index - 4}.png"))
+        assert cv2.imwrite(str(target / f"{index}.png"), image[::-1])
+    write_config(root, iterations=2, val_interval=100)
+    torch.manual_seed(0)
+    make_runner(root / "config.py", root / "run").train()
+    return root
+
+
+@pytest.fixture
+def config(run: Path) -> Config:
+    """The config of the run."""
+    return load_config(run / "config.py")
+
+
+def generate(run: Path, out: Path, **changes: Any) -> Manifest:
+    """Labels of the run's teacher."""
+    config = load_config(run / "config.py")
+    checkpoint = run / "run" / "iter_2.pth"
+    arguments: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "out": out,
+        "settings": LabelSettings(selector={"type": "InstanceAdaptive", "initial": 0.3}),
+    }
+    network = load_network(config, checkpoint, "teacher")
+    return generate_labels(network, config, **{**arguments, **changes})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All files of a folder."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
+
+
+def test_written_values(run: Path, tmp_path: Path) -> None:
+    """Labels hold kept classes and 255; the manifest's counts, means and thresholds are theirs."""
+    manifest = generate(run, tmp_path)
+    assert manifest == Manifest.read(tmp_path)
+    assert sorted(image.image for image in manifest.images) == [f"{i}.png" for i in range(IMAGES)]
+    assert not (tmp_path / PROGRESS).exists()
+    for image in manifest.images:
+        assert image.label == image.image.replace(".png", SUFFIX)
+        label = cv2.imread(str(tmp_path / image.label), cv2.IMREAD_UNCHANGED)
+        assert label.dtype == np.uint8
+        assert label.shape == image.size == (64, 64)
+        assert tuple(int((label == k).sum()) for k in range(3)) == image.pixels
+        assert set(np.unique(label)) <= {0, 1, 2, 255}
+    assert 0 < manifest.kept_share() < 1
+    assert len(manifest.thresholds) == 4  # batches of 2, 2, 2, 1
+    assert manifest.checkpoint["network"] == "teacher"
+    assert len(manifest.checkpoint["sha256"]) == 64
+    assert manifest.settings["selector"] == {"type": "InstanceAdaptive", "initial": 0.3}
+
+
+def test_labels_are_the_selectors_values(run: Path, tmp_path: Path) -> None:
+    """Image by image in the manifest's order, network and selector by hand give the same."""
+    from uda.selftraining import InstanceAdaptive
+
+    manifest = generate(run, tmp_path)
+    config = load_config(run / "config.py")
+    network = load_network(config, run / "run" / "iter_2.pth", "teacher")
+    segmentor: Any = network.segmentor
+    selector = InstanceAdaptive(num_classes=3, initial=0.3)
+    for first in range(0, IMAGES, 2):
+        entries = manifest.images[first : first + 2]
+        pixels = [
+            cv2.imread(str(run / "data/target/images" / e.image))[..., ::-1].copy() for e in entries
+        ]
+        image = (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() - 127.5) / 60
+        probs = segmentor.encode_decode(
+            image, [{"img_shape": (64, 64), "ori_shape": (64, 64)} for _ in entries]
+        ).softmax(1)
+        for entry, label in zip(entries, selector(probs).label, strict=True):
+            written = cv2.imread(str(tmp_path / entry.label), cv2.IMREAD_UNCHANGED)
+            np.testing.assert_array_equal(written, label.numpy())
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_resume(run: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped after any batch, with the progress noted every second one, it ends with the same."""
+    monkeypatch.setattr(label_generation, "_NOTED", 2)
+    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
+    wanted = generate(run, straight)
+
+    def interrupt(done: int, total: int) -> None:
+        if done >= 2 * stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        generate(run, stopped, progress=interrupt)
+    assert not (stopped / MANIFEST).exists()
+    assert (stopped / PROGRESS).exists() == (stop >= 2)
+    seen: list[int] = []
+    assert generate(run, stopped, progress=lambda done, _: seen.append(done)) == wanted
+    assert seen[0] == (2 if stop < 2 else 6)
+    assert files(straight) == files(stopped)
+
+
+def test_finished_folder_values(run: Path, tmp_path: Path) -> None:
+    """A second call labels nothing."""
+    wanted = generate(run, tmp_path)
+    seen: list[int] = []
+    assert generate(run, tmp_path, progress=lambda done, _: seen.append(done)) == wanted
+    assert seen == []
+
+
+def test_workers_properties(run: Path, tmp_path: Path) -> None:
+    """The number of processes that read images changes no byte."""
+    first = generate(run, tmp_path / "none", workers=0)
+    second = generate(run, tmp_path / "two", workers=2)
+    assert first == second
+    assert files(tmp_path / "none") == files(tmp_path / "two")
+
+
+def test_order_values(run: Path, tmp_path: Path) -> None:
+    """Another seed visits the images in another order, and with running thresholds keeps others."""
+    orders, thresholds = [], []
+    for seed in (0, 1):
+        settings = LabelSettings(
+            selector={"type": "InstanceAdaptive", "initial": 0.3, "beta": 0.5}, seed=seed
+        )
+        manifest = generate(run, tmp_path / str(seed), settings=settings)
+        orders.append([image.image for image in manifest.images])
+        thresholds.append(manifest.thresholds[-1])
+    assert orders[0] != orders[1]
+    assert thresholds[0] != thresholds[1]
+
+
+def test_other_selectors_values(run: Path, tmp_path: Path) -> None:
+    """A selector without thresholds of its own: no thresholds in the manifest."""
+    settings = LabelSettings(selector={"type": "ConfidenceThreshold", "threshold": 0.0})
+    manifest = generate(run, tmp_path, settings=settings)
+    assert manifest.kept_share() == 1
+    assert manifest.thresholds == []
+
+
+def test_scale_values(run: Path, tmp_path: Path) -> None:
+    """Labels are stored at the size the network saw."""
+    settings = LabelSettings(scale=(32, 32), selector={"type": "InstanceAdaptive", "initial": 0.3})
+    manifest = generate(run, tmp_path, settings=settings)
+    assert {image.size for image in manifest.images} == {(32, 32)}
+
+
+class Spy:
+    """A segmentor whose logits are the image's channels, and which notes the sizes it sees."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, ...]] = []
+
+    def inference(self, image: torch.Tensor, metas: list[dict[str, Any]]) -> torch.Tensor:
+        """The image."""
+        self.sizes.append(tuple(image.shape[2:]))
+        assert metas[0]["img_shape"] == tuple(image.shape[2:])
+        return image
+
+
+def test_mean_probs_values() -> None:
+    """Views are turned and resized back: of a constant image all give the same probabilities."""
+    spy = Spy()
+    image = torch.tensor([0.0, 1.0, 2.0]).view(1, 3, 1, 1).expand(2, 3, 4, 8)
+    probs = mean_probs(spy, image, (1.0, 0.5), flip=True)
+    torch.testing.assert_close(probs, image.softmax(1))
+    assert spy.sizes == [(4, 8), (4, 8), (2, 4), (2, 4)]
+    ramp = torch.arange(48.0).view(1, 3, 2, 8)
+    torch.testing.assert_close(mean_probs(spy, ramp, flip=True), ramp.softmax(1))
+
+
+def test_settings_values(config: Config) -> None:
+    """What the config says, unless it is changed."""
+    config.label_generation = {"seed": 3, "scale": [64, 32], "flip": True}
+    settings = label_settings(config, seed=4, scales=None)
+    assert (settings.seed, settings.scale, settings.flip, settings.batch_size) == (
+        4,
+        (64, 32),
+        True,
+        2,
+    )
+
+
+def test_errors(run: Path, config: Config, tmp_path: Path) -> None:
+    """Unknown settings, other labels in the folder, no target, numbers out of range."""
+    generate(run, tmp_path)
+    with pytest.raises(ValueError, match="holds pseudo-labels of another network, other settings"):
+        generate(run, tmp_path, settings=LabelSettings(seed=9))
+    (tmp_path / MANIFEST).unlink()
+    other = label_generation._Pass(
+        label_generation.build_part(
+            label_generation.SELECTORS, {"type": "ConfidenceThreshold"}, num_classes=3
+        ),
+        label_generation.KeptPixels(num_classes=3),
+    )
+    (tmp_path / PROGRESS).write_bytes(other.content("another"))
+    with pytest.raises(ValueError, match="give another folder, or remove this one"):
+        generate(run, tmp_path)
+    config.label_generation = {"sead": 3}
+    with pytest.raises(ValueError, match="label_generation has no setting 'sead'"):
+        label_settings(config)
+    with pytest.raises(ValueError, match="batch_size has to be at least 1 .* not 0 and 0"):
+        LabelSettings(batch_size=0)
+    with pytest.raises(ValueError, match=r"scales have to be factors above 0, not \[0\]"):
+        LabelSettings(scales=[0])
+    config.train_dataloader.dataset.target = None
+    with pytest.raises(ValueError, match=r"but this config has none \(target=None\)"):
+        target_set(config)
+
+
+def test_command_line(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The tool prints a table and the number of labels."""
+    command = [str(run / "config.py"), str(run / "run" / "iter_2.pth"), "--network", "teacher"]
+    main([*command, "--out", str(tmp_path / "labels"), "--seed", "5", "--workers", "0"])
+    told = capsys.readouterr().out
+    assert "of all pixels have a label" in told
+    assert f"{IMAGES} labels by the teacher in" in told
+    assert Manifest.read(tmp_path / "labels").settings["seed"] == 5
+
+
+def test_loaded_network_type(run: Path, config: Config) -> None:
+    """The network is in evaluation mode, so that labelling changes no running statistic."""
+    network = load_network(config, run / "run" / "iter_2.pth", "student")
+    assert isinstance(network, LoadedNetwork)
+    before = copy.deepcopy(network.segmentor.state_dict())
+    generate_labels(
+        network,
+        config,
+        checkpoint=run / "run" / "iter_2.pth",
+        out=run / "student_labels",
+        settings=LabelSettings(),
+    )
+    after = network.segmentor.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_images_are_not_turned_values(config: Config) -> None:
+    """Labels have to fit images as training reads them, which is as they are stored."""
+    names = [type(step).__name__ for step in target_set(config).pipeline.transforms]
+    assert names == ["LoadImage", "PackSegInputs"]
+    names = [type(step).__name__ for step in target_set(config, (32, 32)).pipeline.transforms]
+    assert names == ["LoadImage", "Resize", "PackSegInputs"]

@@ -1,0 +1,1 @@
+"""Random and damaged input: the right result or the documented error, never anything else."""

@@ -1,0 +1,105 @@
+"""Pseudo-labels of a target set: `python tools/generate_labels.py CONFIG CHECKPOINT --out D`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(
+        description="Label the target training images of a config, without looking at any label. "
+        "Settings come from label_generation in the config. Started again after a stop, it goes "
+        "on and ends with the same labels.",
+        epilog="example: python tools/generate_labels.py configs/hiast/camvid_day2dusk_hiast.py "
+        "work_dirs/camvid_day2dusk_daformer/iter_600.pth --network teacher --out work_dirs/labels",
+    )
+    add = parser.add_argument
+    add("config", help="a config whose network fits the checkpoint")
+    add("checkpoint", help="full or deploy checkpoint")
+    add("--out", required=True, metavar="D", help="folder of labels and manifest.json")
+    add(
+        "--network", choices=("student", "teacher"),
+        help="default: the student of a full checkpoint, the one that a deploy checkpoint holds",
+    )  # fmt: skip
+    add("--seed", type=int, help="of the order of images; replaces the config's")
+    add("--test-time-augmentation", nargs="+", type=float, metavar="SCALE",
+        help="mean over these scales of the image")  # fmt: skip
+    add("--flip", action="store_true", default=None, help="and over its mirror image")
+    add("--workers", type=int, default=1)
+    add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Label, and print what was kept."""
+    options = parse_arguments(arguments)
+    from mmengine.logging import MMLogger
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
+
+    from uda.engine.evaluate import load_network
+    from uda.engine.label_generation import generate_labels
+    from uda.engine.label_settings import label_settings
+    from uda.engine.train import load_config
+
+    if not MMLogger.check_instance_created("labels"):
+        MMLogger.get_instance("labels", logger_name="labels")
+    config = load_config(options.config, options.cfg_options)
+    settings = label_settings(
+        config, seed=options.seed, scales=options.test_time_augmentation, flip=options.flip
+    )
+    network = load_network(config, options.checkpoint, options.network)
+    console = Console()
+    columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task(f"labels by the {network.name}", total=None)
+        manifest = generate_labels(
+            network,
+            config,
+            checkpoint=options.checkpoint,
+            out=options.out,
+            settings=settings,
+            workers=options.workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    console.print(kept_table(manifest))
+    print(f"{len(manifest.images)} labels by the {network.name} in {options.out}")
+
+
+def kept_table(manifest: Any) -> Any:
+    """A table of what was kept of each class.
+
+    Args:
+        manifest: See `uda.data.pseudo_labels`.
+    """
+    from rich.table import Table
+
+    pixels = manifest.pixels()
+    total = max(int(pixels.sum()), 1)
+    table = Table(title=f"{100 * manifest.kept_share():.1f} % of all pixels have a label")
+    for name in ("class", "of these, %", "images", "mean confidence", "threshold"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    last = manifest.thresholds[-1] if manifest.thresholds else [None] * len(pixels)
+    for index, name in enumerate(manifest.classes):
+        table.add_row(
+            name,
+            f"{100 * pixels[index].sum() / total:.2f}",
+            str(int((pixels[index] > 0).sum())),
+            f"{manifest.class_mean[index]:.3f}" if pixels[index].any() else "-",
+            "-" if last[index] is None else f"{last[index]:.3f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (OSError, TypeError, ValueError) as error:
+        from uda.engine.train import one_sentence
+
+        sys.exit(f"error: {one_sentence(error)}")
