@@ -15,6 +15,12 @@ from uda.engine.hooks import DeviceLogger
 # What `SelfTraining` logs of its pseudo-labels, in the pass "mixed".
 WEIGHT, LARGEST = "pseudo_weight", "largest_class"
 
+ADVICE = {
+    "one class": "Rare class sampling, a slower teacher or a lower learning rate may help.",
+    "none": "Lower the selector's threshold, or train longer on the source first.",
+    "all": "Raise the selector's threshold.",
+}
+
 
 @HOOKS.register_module()
 class CollapseAlarm(Hook):
@@ -67,7 +73,7 @@ class CollapseAlarm(Hook):
         for state, lasted in self.lasted.items():
             alarm = alarm or lasted >= patience
             if lasted // patience > (lasted - logger.interval) // patience:
-                self._warn(runner.iter + 1, lasted, found[state])
+                self._warn(runner.iter + 1, lasted, state, found[state])
         # A run that never had reason to warn has no curve.
         if alarm or self.warned:
             self.warned = True
@@ -97,11 +103,10 @@ class CollapseAlarm(Hook):
             saved = checkpoint.get("collapse_alarm", {"lasted": {}, "warned": False})
             self.lasted, self.warned = dict(saved["lasted"]), saved["warned"]
 
-    def _warn(self, iteration: int, lasted: int, what: str) -> None:
+    def _warn(self, iteration: int, lasted: int, state: str, what: str) -> None:
         print_log(
             f"Collapse alarm at iteration {iteration}: for {lasted} iterations {what}. Look at the "
-            "pictures in TensorBoard; a lower learning rate, a stricter selector, rare class "
-            "sampling or a slower teacher help against it (docs/reliability.md).",
+            f"pictures in TensorBoard. {ADVICE[state.rpartition('/')[2]]}",
             logger="current",
             level=logging.WARNING,
         )
