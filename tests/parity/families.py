@@ -18,6 +18,10 @@ from tests.parity.hiast_losses import check_adversarial, check_losses
 from tests.parity.hiast_optimisation import check_ema_lr_metric
 from tests.parity.rows import Row
 from tests.parity.transport import check_semi_relaxed_ot
+from tests.parity.tta_consistency import check_cotta, check_vida, check_vida_adapter
+from tests.parity.tta_entropy import check_deyo, check_eata, check_sar, check_tent
+from tests.parity.tta_parts import check_bn, check_lame, check_rotta
+from tests.parity.tta_self_learning import check_self_learning
 
 Check = Callable[[Path], list[Row]]
 
@@ -50,8 +54,12 @@ class Family:
 
 
 def _kind(name: str, kinds: Mapping[str, object]) -> str | None:
-    """The longest kind with which a name starts, followed by a tag."""
-    return max((kind for kind in kinds if name.startswith(f"{kind}_")), key=len, default=None)
+    """The longest kind with which a name starts, followed by a tag, or that it is."""
+    return max(
+        (kind for kind in kinds if name.startswith(f"{kind}_") or name == f"{kind}.npz"),
+        key=len,
+        default=None,
+    )
 
 
 FAMILIES: dict[str, Family] = {
@@ -85,6 +93,22 @@ FAMILIES: dict[str, Family] = {
             "ias": check_ias,
             "losses": check_losses,
             "semi_relaxed": check_semi_relaxed_ot,
+        },
+    ),
+    "tta": Family(
+        checks={
+            "bn_adapt": check_bn,
+            "cotta": check_cotta,
+            "deyo": check_deyo,
+            "eata": check_eata,
+            "eta": check_eata,
+            "lame": check_lame,
+            "rotta_parts": check_rotta,
+            "sar": check_sar,
+            "sl": check_self_learning,
+            "tent": check_tent,
+            "vida": check_vida,
+            "vida_adapter_linear": check_vida_adapter,
         },
     ),
 }

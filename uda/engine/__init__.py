@@ -8,6 +8,7 @@ import uda.data.registration  # noqa: E402, F401
 import uda.evaluation  # noqa: E402, F401
 import uda.models  # noqa: E402, F401
 from uda.engine import (  # noqa: E402, F401
+    adapters,
     checkpoints,
     collapse_alarm,
     distributed,

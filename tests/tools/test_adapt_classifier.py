@@ -1,0 +1,99 @@
+"""The tool on a tiny folder of images, and the stream behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import timm
+import torch
+
+from tools.adapt_classifier import main
+from uda.engine.classifier_stream import labelled_images, load_classifier, stream
+from uda.registry import ADAPTERS
+from uda.tta import METHODS
+
+NAME = "test_resnet"  # timm's smallest
+READING = {"size": 32, "mean": (0.5,) * 3, "std": (0.5,) * 3, "seed": 0}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images of three classes in folders, a CSV of them, and weights of four classes."""
+    root = tmp_path_factory.mktemp("classes")
+    generator = np.random.default_rng(0)
+    rows = ["file,index"]
+    for number, name in enumerate(("a", "b", "c")):
+        (root / "images" / name).mkdir(parents=True)
+        for copy in range(2):
+            pixels = generator.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+            cv2.imwrite(str(root / "images" / name / f"{copy}.png"), pixels)
+            rows.append(f"{name}/{copy}.png,{number}")
+    (root / "labels.csv").write_text("\n".join(rows), encoding="utf-8")
+    torch.manual_seed(0)
+    torch.save(timm.create_model(NAME, num_classes=4).state_dict(), root / "weights.pth")
+    return root
+
+
+def test_labelled_images(files: Path) -> None:
+    """Folders and CSV name the same images and classes."""
+    by_folder = labelled_images(files / "images")
+    assert [number for _, number in by_folder] == [0, 0, 1, 1, 2, 2]
+    assert labelled_images(files / "images", files / "labels.csv") == by_folder
+
+
+def test_stream_values(files: Path) -> None:
+    """Each image once; corrupted alike whatever the size of batches."""
+    images = labelled_images(files / "images")
+    batches = list(stream(images, corruption=None, severity=1, batch_size=4, **READING))
+    assert [len(label) for _, label in batches] == [4, 2]
+    assert sorted(torch.cat([label for _, label in batches]).tolist()) == [0, 0, 1, 1, 2, 2]
+    assert batches[0][0].shape == (4, 3, 32, 32)
+    assert -1 <= batches[0][0].min() < batches[0][0].max() <= 1
+    noisy = [
+        torch.cat([b for b, _ in stream(images, corruption="gaussian_noise", severity=5,
+                                        batch_size=size, **READING)])
+        for size in (1, 6)
+    ]  # fmt: skip
+    assert torch.equal(noisy[0], noisy[1])
+
+
+def test_main(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line and a record for each corruption and method; without evidence all are unadapted."""
+    out = tmp_path / "results.json"
+    command = [NAME, "--weights", str(files / "weights.pth"), "--images", str(files / "images")]
+    command += ["--methods", "source", "bn", "eata", "--corruptions", "none", "fog"]
+    command += ["--batch-size", "3", "--size", "32", "--out", str(out)]
+    main(command)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7
+    record = json.loads(out.read_text(encoding="utf-8"))
+    assert [row["method"] for row in record["results"]] == ["source", "bn", "eata"] * 2
+    assert all(row["images"] == 6 for row in record["results"])
+    assert record["results"][2]["report"]["calls"] == 2
+    # six images are no evidence yet: the guard serves the unadapted model
+    for row in record["results"]:
+        source = next(r for r in record["results"] if r["corruption"] == row["corruption"])
+        assert row["accuracy"] == source["accuracy"]
+
+
+def test_errors(files: Path, tmp_path: Path) -> None:
+    """Folder, classes, columns, network: each is told."""
+    with pytest.raises(FileNotFoundError, match="There is no folder of images"):
+        labelled_images(tmp_path / "absent")
+    with pytest.raises(ValueError, match="has no folder a class with images"):
+        labelled_images(tmp_path)
+    (tmp_path / "labels.csv").write_text("name,class\na,1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="no rows with the columns file and index"):
+        labelled_images(tmp_path, tmp_path / "labels.csv")
+    with pytest.raises(ValueError, match="has no network 'test_resne'"):
+        load_classifier("test_resne", str(files / "weights.pth"))
+
+
+def test_registry() -> None:
+    """The methods are in the registry of adapters under their names."""
+    assert set(METHODS) <= set(ADAPTERS.module_dict)
+    assert ADAPTERS.get("rpl") is METHODS["rpl"]

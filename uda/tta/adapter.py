@@ -1,0 +1,386 @@
+"""A model that adapts while it predicts."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from uda.losses import entropy_map
+from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
+from uda.tta.exported import Exported
+from uda.tta.guard import Guard
+from uda.tta.inspection import refusal
+from uda.tta.learner import Learner, OptimiserSettings, Precision, load_values, snapshot
+from uda.tta.learning_rate import suggested_lr
+from uda.tta.meter import Meter, peak_memory
+from uda.tta.method import Method
+from uda.tta.output import Output
+from uda.tta.parameters import Choice, Parameters, chosen_parameters
+from uda.tta.samples import PixelSettings
+from uda.tta.statistics import Kind, Statistics, freeze_rule
+from uda.tta.trees import map_optimiser, mapped
+
+Protocol = Literal["continual", "online", "episodic", "offline"]
+PROTOCOLS = ("continual", "online", "episodic", "offline")
+
+
+class Adapter(nn.Module):
+    """Wraps a model: a call predicts a batch and adapts to it. `uda.tta.adapt` builds it.
+
+    Args:
+        model: Any module whose forward takes images first and gives logits (N, K) or (N, K, H, W);
+            it is copied.
+        method: The algorithm.
+        lr: Learning rate; None: by the method, the architecture and the first batch, see
+            `suggested_lr`.
+        optimiser: `"sgd"` or `"adam"`; None: the method's.
+        momentum: None: the method's.
+        nesterov: None: the method's.
+        weight_decay: None: the method's.
+        statistics: How batch normalisation works: a `Statistics`, or its kind; None: the method's,
+            which is safe for single images.
+        parameters: What moves, see `chosen_parameters`; None: the method's choice.
+        steps: Updates a call; what is returned is the last prediction before an update.
+        protocol: `"continual"`: one stream, never reset. `"online"`: reset by `new_domain`.
+            `"episodic"`: reset before each call. `"offline"`: calls only predict, `fit` adapts.
+        every: Adapt at every k-th call, predict at the others.
+        skip_reliable: Do not adapt to a batch whose mean entropy, as a share of log K, is below it;
+            None: adapt to all. It saves backward passes and costs a forward pass for the others.
+        output: Where the logits are in what the model returns: key, index or function.
+        precision: Of forward passes: `"full"`, `"bfloat16"` or `"float16"` by autocast.
+        confidence: See `PixelSettings`.
+        class_balance: See `PixelSettings`.
+        max_pixels: See `PixelSettings`.
+        guard: Watches the adaptation and rolls it back; True: `Guard()`; False: nothing watches.
+        seed: Of everything random.
+        inplace: Adapt the model itself instead of a copy.
+
+    Raises:
+        ValueError: A setting is out of range, or the model has nothing that the method could move.
+        TypeError: The model is of a kind that cannot be adapted.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        method: Method,
+        *,
+        lr: float | None = None,
+        optimiser: Literal["sgd", "adam"] | None = None,
+        momentum: float | None = None,
+        nesterov: bool | None = None,
+        weight_decay: float | None = None,
+        statistics: Statistics | Kind | None = None,
+        parameters: Choice | None = None,
+        steps: int = 1,
+        protocol: Protocol = "continual",
+        every: int = 1,
+        skip_reliable: float | None = None,
+        output: Output = None,
+        precision: Precision = "full",
+        confidence: float = 0.0,
+        class_balance: float = 0.0,
+        max_pixels: int | None = None,
+        guard: Guard | bool = True,
+        seed: int = 0,
+        inplace: bool = False,
+    ) -> None:
+        super().__init__()
+        _check(steps=steps, protocol=protocol, every=every, precision=precision)
+        if reason := refusal(model, method.needs if parameters is None else "choice"):
+            raise reason
+        model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
+        network = method.prepare(model if inplace else copy.deepcopy(model))
+        network.eval().requires_grad_(False)
+        self.network, self.method = network, method
+        self.lr, self.every, self.steps, self.protocol = lr, every, steps, protocol
+        self.skip_reliable, self.seed = skip_reliable, seed
+        self.guard = Guard() if guard is True else (guard or None)
+        self.meter = Meter()
+        self.calls = self.skipped = self.not_finite = 0
+        self.dense: bool | None = None
+        self._wanted_statistics = statistics
+        self._changes: dict[str, Any] = {
+            "kind": optimiser,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "weight_decay": weight_decay,
+        }
+        method.attach(network)
+        moving = _moving(method, network, parameters)
+        self.learner = Learner(
+            network=network,
+            parameters=moving,
+            source=snapshot(network, moving),
+            optimiser=None,
+            statistics=Statistics("source"),
+            output=output,
+            pixels=PixelSettings(confidence, class_balance, max_pixels),
+            precision=precision,
+            generator=torch.Generator().manual_seed(seed),
+        )
+        self._source = self.capture()
+
+    def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Predict a batch and, unless protocol or budget say otherwise, adapt to it.
+
+        Args:
+            image: (N, C, H, W).
+            valid: (N,) or (N, H, W) bool, False where nothing may be learnt; None: everywhere.
+
+        Returns:
+            The logits, without gradient; those of before the update where the method has it so.
+        """
+        with (
+            self.meter.call(self.learner.device),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            image = image.clone() if image.is_inference() else image
+            return self._call(image, valid).detach()
+
+    def predict(self, image: Tensor) -> Tensor:
+        """The logits that a call would give now; nothing moves."""
+        with torch.inference_mode(False), torch.no_grad():
+            image = image.clone() if image.is_inference() else image
+            self._begin(image)
+            return self.method.predict(self.learner, image).detach()
+
+    def reset(self) -> None:
+        """Back to the start: weights, statistics, optimiser, memory; the report's counts stay."""
+        self._to_source()
+        if self.guard is not None:
+            self.guard.forget()
+
+    def new_domain(self) -> None:
+        """Tell that the stream changes: resets under the protocol `"online"`, else does nothing."""
+        if self.protocol == "online":
+            self.reset()
+
+    def fit(self, batches: Iterable[Tensor], *, epochs: int = 1) -> None:
+        """Adapt to batches without predicting, as the protocol `"offline"` has it.
+
+        Args:
+            batches: Images (N, C, H, W); a collection that can be read once an epoch.
+            epochs: How often.
+        """
+        for _ in range(epochs):
+            for image in batches:
+                with torch.inference_mode(False), torch.enable_grad():
+                    self._begin(image)
+                    self._adapted(image, None)
+
+    def capture(self) -> dict[str, Any]:
+        """A copy of all that moves, for `restore`."""
+        names = self.learner.parameters
+        optimiser = self.learner.optimiser
+        return {
+            "student": snapshot(self.network, names),
+            "followers": {n: snapshot(net, names) for n, net in self.method.followers().items()},
+            "optimiser": None if optimiser is None else copy.deepcopy(optimiser.state_dict()),
+            "memory": self.method.memory(),
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what `capture` gave."""
+        load_values(self.network, state["student"])
+        for name, network in self.method.followers().items():
+            load_values(network, state["followers"][name])
+        if self.learner.optimiser is not None and state["optimiser"] is not None:
+            self.learner.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
+        self.method.remember(state["memory"])
+
+    def train(self, mode: bool = True) -> Adapter:
+        """Keep everything in evaluation mode: the statistics of each pass are set by the method."""
+        return super().train(False)
+
+    def export(self, *, freeze_on: Iterable[Tensor] | None = None) -> nn.Module:
+        """A plain network in evaluation mode that gives the logits of `predict`.
+
+        Where batch normalisation works by the batch, so does the exported network's.
+
+        Args:
+            freeze_on: Images; batch normalisation then has their statistics for good, as a graph
+                for another runtime wants it, and the logits are no longer those of `predict`.
+        """
+        network = copy.deepcopy(self.method.predictor(self.network)).requires_grad_(False)
+        statistics = self.learner.statistics
+        if freeze_on is not None:
+            load_statistics(network, estimate_statistics(network, freeze_on))
+            statistics = Statistics("source")
+        freeze_rule(network, statistics)
+        return Exported(network, self.learner.output)
+
+    def report(self) -> dict[str, Any]:
+        """Calls, passes, updates, what was left out and why, latency (ms), peak memory (MiB)."""
+        return {
+            "method": type(self.method).__name__,
+            "calls": self.calls,
+            **dataclasses.asdict(self.learner.counts),
+            "skipped": self.skipped,
+            "frames_not_finite": self.not_finite,
+            **self.meter.latency(),
+            "peak_memory_mib": peak_memory(self.learner.device),
+            "moving_parameters": sum(p.numel() for p in self.learner.parameters.values()),
+            "guard": None if self.guard is None else self.guard.report(),
+        }
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What is saved beside networks: optimiser, memory, guard, counters, random state."""
+        return {
+            "current": self.capture() if self.dense is not None else None,
+            "source": self._source,
+            "dense": self.dense,
+            "lr": self.lr,
+            "calls": self.calls,
+            "counts": dataclasses.asdict(self.learner.counts),
+            "skipped": [self.skipped, self.not_finite],
+            "random": self.learner.generator.get_state(),
+            "scaler": self.learner.scaler.state_dict(),
+            "guard": None if self.guard is None else self.guard.state(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take over what `get_extra_state` gave."""
+        self.lr, self.calls = state["lr"], state["calls"]
+        self.skipped, self.not_finite = state["skipped"]
+        for name, value in state["counts"].items():
+            setattr(self.learner.counts, name, value)
+        # A file may have been read to another device than the model is on.
+        here = self.learner.device
+        current, source, guard = mapped(
+            [state["current"], state["source"], state["guard"]], lambda tensor: tensor.to(here)
+        )
+        if state["dense"] is not None:
+            self._configure(state["dense"], batch=1)
+            self.restore(current)
+        self._source = source
+        self.learner.source = source["student"]
+        self.learner.generator.set_state(state["random"])
+        self.learner.scaler.load_state_dict(state["scaler"])
+        if self.guard is not None and guard is not None:
+            self.guard.load(guard)
+
+    def _to_source(self) -> None:
+        self.learner.restore_source()
+        for name, network in self.method.followers().items():
+            load_values(network, self._source["followers"][name])
+        self.method.forget()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Adapter:
+        """Move to a device or type, and with the networks all that is kept beside them."""
+        super()._apply(fn, recurse)
+        self._source = mapped(self._source, fn)
+        self.learner.source = self._source["student"]
+        self.method.remember(mapped(self.method.memory(), fn))
+        if self.learner.optimiser is not None:
+            map_optimiser(self.learner.optimiser, fn)
+        if self.guard is not None:
+            self.guard.load(mapped(self.guard.state(), fn))
+        return self
+
+    def _call(self, image: Tensor, valid: Tensor | None) -> Tensor:
+        self._begin(image)
+        self.calls += 1
+        if self.protocol == "offline":
+            return self.method.predict(self.learner, image)
+        if self.protocol == "episodic":
+            self._to_source()  # what the guard knows of the stream stays
+        if self.every > 1 and (self.calls - 1) % self.every:
+            return self.method.predict(self.learner, image)
+        if self.skip_reliable is not None:
+            logits = self.method.predict(self.learner, image)
+            if bool(_relative_entropy(logits) < self.skip_reliable):
+                self.skipped += 1
+                return logits
+        return self._adapted(image, valid)
+
+    def _adapted(self, image: Tensor, valid: Tensor | None) -> Tensor:
+        if not bool(torch.isfinite(image).all()):
+            # One such image would spoil statistics, and by them every later prediction.
+            self.not_finite += 1
+            if self.guard is None:
+                return self.method.predict(self.learner, image)
+            return self.learner.predict_source(image)
+        if self.guard is None:
+            return self.adapt_once(image, valid)
+        return self.guard.watch(self, image, valid)
+
+    def adapt_once(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The updates of one call, unguarded, whatever protocol and budget say."""
+        for _ in range(self.steps):
+            logits = self.method.step(self.learner, image, valid)
+        return logits
+
+    @torch.no_grad()
+    def _begin(self, image: Tensor) -> None:
+        """At the first images: whether predictions are dense, and what follows from that."""
+        if self.dense is None:
+            logits = self.learner.predict_source(image)
+            self._configure(logits.ndim > 2, batch=len(image))
+
+    def _configure(self, dense: bool, *, batch: int) -> None:
+        learner, method = self.learner, self.method
+        self.dense = learner.dense = dense
+        wanted = self._wanted_statistics
+        if wanted is None:
+            wanted = method.statistics(dense=dense)
+        learner.statistics = wanted if isinstance(wanted, Statistics) else Statistics(wanted)
+        learner.statistics.start(self.network)
+        for network in method.followers().values():
+            learner.statistics.start(network)
+        learner.source = self._source["student"] = snapshot(self.network, learner.parameters)
+        settings = self._settings(method.optimiser(dense=dense), batch)
+        self.lr = settings.lr
+        if learner.parameters:
+            learner.optimiser = settings.build(_groups(learner.parameters, method))
+
+    def _settings(self, settings: OptimiserSettings, batch: int) -> OptimiserSettings:
+        changes = {name: value for name, value in self._changes.items() if value is not None}
+        settings = dataclasses.replace(settings, **changes)
+        lr = self.lr
+        if lr is None:
+            lr = suggested_lr(settings, self.network, batch=batch, dense=bool(self.dense))
+        return dataclasses.replace(settings, lr=lr)
+
+
+def _check(*, steps: int, protocol: str, every: int, precision: str) -> None:
+    if steps < 1 or every < 1:
+        raise ValueError(f"steps and every have to be at least 1, not {steps} and {every}.")
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol has to be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    if precision not in ("full", "bfloat16", "float16"):
+        raise ValueError(f'precision has to be "full", "bfloat16" or "float16", not {precision!r}.')
+
+
+def _moving(method: Method, network: nn.Module, choice: Choice | None) -> Parameters:
+    moving = method.moves(network) if choice is None else chosen_parameters(network, choice)
+    if method.needs in ("norm", "all") and not moving:
+        raise ValueError(
+            f"{type(method).__name__} would move nothing of this model; choose by parameters=."
+        )
+    for parameter in moving.values():
+        parameter.requires_grad_(True)
+    return moving
+
+
+def _groups(parameters: Parameters, method: Method) -> list[dict[str, Any]]:
+    """One group for each learning rate."""
+    groups: dict[float | None, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(method.own_lr(name), []).append(parameter)
+    return [
+        {"params": members} if lr is None else {"params": members, "lr": lr}
+        for lr, members in groups.items()
+    ]
+
+
+def _relative_entropy(logits: Tensor) -> Tensor:
+    """The mean entropy as a share of log K."""
+    return entropy_map(logits).mean() / math.log(logits.shape[1])

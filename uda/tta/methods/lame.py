@@ -1,0 +1,136 @@
+"""LAME: predictions of a batch corrected by the neighbourhood of its features."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uda.tta.learner import Learner
+from uda.tta.method import Method
+from uda.tta.statistics import Statistics
+
+Affinity = Literal["rbf", "knn", "linear"]
+
+
+class LAME(Method):
+    """Laplacian adjusted maximum likelihood: nothing of the model moves, its predictions do.
+
+    Boudiaf et al., "Parameter-free Online Test-time Adaptation", CVPR 2022, eqs. 4 and 5. For
+    classifiers: the affinity matrix has a row for each sample, which for pixels is too many.
+
+    Args:
+        affinity: `"rbf"`, `"knn"` or `"linear"`.
+        neighbours: k of the first two.
+        symmetric: Use the mean of the affinity matrix and its transpose.
+        features: Name of the module whose output is the feature vector; None: the input of the
+            network's last `nn.Linear`.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    needs: ClassVar[str] = "nothing"
+
+    def __init__(
+        self,
+        *,
+        affinity: Affinity = "rbf",
+        neighbours: int = 5,
+        symmetric: bool = False,
+        features: str | None = None,
+    ) -> None:
+        super().__init__()
+        if affinity not in ("rbf", "knn", "linear"):
+            raise ValueError(f'affinity has to be "rbf", "knn" or "linear", not {affinity!r}.')
+        if neighbours < 1:
+            raise ValueError(f"neighbours has to be at least 1, not {neighbours}.")
+        self.affinity, self.neighbours, self.symmetric = affinity, neighbours, symmetric
+        self.features = features
+
+    def statistics(self, *, dense: bool) -> Statistics:
+        """The source's."""
+        return Statistics("source")
+
+    @torch.no_grad()
+    def step(self, learner: Learner, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """The log of corrected probabilities."""
+        found: list[Tensor] = []
+        handle = self._listen(learner.network, found)
+        try:
+            logits = learner.predict(image)
+        finally:
+            handle.remove()
+        if logits.ndim > 2:
+            raise ValueError(
+                "lame compares all samples of a batch with each other and is for classifiers; for "
+                'dense predictions use "bn" where no weight may move.'
+            )
+        probs = self.corrected(logits.softmax(1), found[-1].flatten(1).to(logits.dtype))
+        return probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
+
+    def corrected(self, probs: Tensor, features: Tensor) -> Tensor:
+        """Probabilities (N, K) corrected by the affinity of features (N, D)."""
+        weights = self.weights(F.normalize(features, dim=1))
+        return laplacian_optimum(-(probs + 1e-10).log(), weights)
+
+    def weights(self, features: Tensor) -> Tensor:
+        """The affinity matrix (N, N) of normalised features."""
+        if self.affinity == "linear":
+            weights = features @ features.T
+        else:
+            exact = "donot_use_mm_for_euclid_dist"
+            distances = torch.cdist(features, features, compute_mode=exact)
+            count = min(self.neighbours + 1, len(features))
+            nearest, index = distances.topk(count, largest=False)
+            if self.affinity == "rbf":
+                # The distance to the k-th, oneself included.
+                sigma = nearest[:, min(self.neighbours, count) - 1].mean()
+                # Equal features have no width: then each is near to each.
+                width = (2 * sigma**2).clamp(min=torch.finfo(sigma.dtype).tiny)
+                weights = (-(distances**2) / width).exp()
+            else:
+                weights = torch.zeros_like(distances).scatter_(1, index[:, 1:], 1.0)
+        return 0.5 * (weights + weights.T) if self.symmetric else weights
+
+    def _listen(self, network: nn.Module, found: list[Tensor]) -> torch.utils.hooks.RemovableHandle:
+        if self.features is not None:
+            modules = dict(network.named_modules())
+            if self.features not in modules:
+                raise ValueError(f"The model has no module {self.features!r} to take features of.")
+            return modules[self.features].register_forward_hook(
+                lambda module, inputs, output: found.append(output)
+            )
+        linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+        if not linear:
+            raise ValueError(
+                "lame takes features at the input of the last nn.Linear, and the model has none; "
+                "name the module whose output they are by features=."
+            )
+        return linear[-1].register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+
+
+def laplacian_optimum(
+    unary: Tensor, weights: Tensor, *, steps: int = 100, tolerance: float = 1e-8
+) -> Tensor:
+    """The assignments (N, K) that minimise `sum u Y - (W Y) Y + Y log Y`, by fixed-point steps.
+
+    Each is `Y <- softmax(W Y - u)`; they end where the energy changes by no more than `tolerance`
+    of itself.
+    """
+    assigned = (-unary).softmax(1)
+    before = float("inf")
+    for step in range(steps):
+        pairwise = weights @ assigned
+        assigned = (pairwise - unary).softmax(1)
+        energy = float(
+            (
+                unary * assigned - pairwise * assigned + assigned * assigned.clamp(min=1e-20).log()
+            ).sum()
+        )
+        if step > 1 and abs(energy - before) <= tolerance * abs(before):
+            break
+        before = energy
+    return assigned

@@ -1,0 +1,229 @@
+"""By which statistics batch normalisation works while a model adapts and predicts."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from uda.selftraining.norm_statistics import norm_layers
+
+Kind = Literal["auto", "source", "batch", "running", "blend", "cumulative", "robust"]
+KINDS = ("auto", "source", "batch", "running", "blend", "cumulative", "robust")
+Rule = Callable[[_BatchNorm, Tensor], Tensor | None]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How the batch normalisation of a network gets mean and variance.
+
+    No layer's forward is replaced: a rule sets the layer's mode, or changes its input so that the
+    layer's own arithmetic gives the wanted result. So subclasses that also activate (timm's
+    BatchNormAct2d) or exchange between processes (SyncBatchNorm) stay as they are. A layer that
+    sees a single value a channel uses its stored statistics, since one value has no variance.
+
+    Args:
+        kind: `"source"`: the stored ones. `"batch"`: those of the batch, biased variance; the
+            stored ones do not move (TENT). `"running"`: the same, and the stored ones follow with
+            the layer's momentum (robusta's self-learning). `"blend"`: a mean of stored and batch's
+            (Schneider et al., NeurIPS 2020). `"cumulative"`: mean over all batches so far.
+            `"robust"`: the stored ones follow the batch's and normalise, with gradient through the
+            batch's part (RoTTA). `"auto"`: `"batch"` for 16 images or more, else `"blend"`: safe
+            for single images.
+        prior: N of `"blend"`: the stored statistics count as N images, their share is N/(N+n).
+        share: A fixed share of the stored statistics in [0, 1] instead.
+        mean: Whether `"blend"` takes the mean from the batch at all.
+        variance: And the variance. It is the unbiased one, as in the released code.
+        momentum: Step of `"robust"`.
+
+    Raises:
+        ValueError: An argument is out of range.
+    """
+
+    kind: Kind = "auto"
+    prior: float = 16.0
+    share: float | None = None
+    mean: bool = True
+    variance: bool = True
+    momentum: float = 0.05
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"statistics has to be one of {', '.join(KINDS)}, not {self.kind!r}.")
+        if self.prior < 0:
+            raise ValueError(f"prior is a number of images, at least 0, not {self.prior}.")
+        if self.share is not None and not 0 <= self.share <= 1:
+            raise ValueError(f"share of the stored statistics lies in [0, 1], not {self.share}.")
+        if not 0 <= self.momentum <= 1:
+            raise ValueError(f"momentum has to lie in [0, 1], not {self.momentum}.")
+
+    def start(self, network: nn.Module) -> None:
+        """Make a network ready for its first batch: cumulative statistics count from 0."""
+        if self.kind == "cumulative":
+            for layer in norm_layers(network).values():
+                if layer.num_batches_tracked is not None:
+                    layer.num_batches_tracked.zero_()
+
+    @contextlib.contextmanager
+    def applied(self, network: nn.Module, *, update: bool) -> Iterator[None]:
+        """Run a block by these statistics; the network's modes come back afterwards.
+
+        Everything but batch normalisation is in evaluation mode inside.
+
+        Args:
+            network: Any module.
+            update: Whether stored statistics may move; without, each kind predicts by what is
+                stored or by the batch, and leaves no trace.
+        """
+        modes = [(module, module.training) for module in network.modules()]
+        layers = list(norm_layers(network).values())
+        tracked = [layer.track_running_stats for layer in layers]
+        network.eval()
+        rule = self.rule(update=update)
+        hooks = [layer.register_forward_pre_hook(_Hook(rule)) for layer in layers] if rule else []
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for layer, track in zip(layers, tracked, strict=True):
+                layer.track_running_stats = track
+            for module, training in modes:
+                module.training = training
+
+    def rule(self, *, update: bool) -> Rule | None:
+        """What is done with the input of each layer before its forward."""
+        if self.kind == "source" or (not update and self.kind in ("cumulative", "robust")):
+            return None
+        return {
+            "auto": self._auto,
+            "batch": _by_batch,
+            "running": _follow if update else _by_batch,
+            "blend": self._blend,
+            "cumulative": _cumulate,
+            "robust": self._robust,
+        }[self.kind]
+
+    def _auto(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        if values.shape[0] >= 16:
+            _by_batch(layer, values)
+            return None
+        return self._blend(layer, values)
+
+    def auto_by_input(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        """`"auto"` that changes a layer's input alone and never its mode."""
+        if values.shape[0] < 16:
+            return self._blend(layer, values)
+        layer.training = False
+        return _renormalised(layer, values, *_moments(values, unbiased=False))
+
+    def _blend(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        stored = self.share
+        if stored is None:
+            stored = self.prior / (self.prior + values.shape[0])
+        mean, variance = _moments(values, unbiased=True)
+        old_mean, old_variance = _stored(layer)
+        mean = torch.lerp(mean, old_mean, stored) if self.mean else old_mean
+        variance = torch.lerp(variance, old_variance, stored) if self.variance else old_variance
+        layer.training = False
+        return _renormalised(layer, values, mean, variance)
+
+    def _robust(self, layer: _BatchNorm, values: Tensor) -> Tensor:
+        mean, variance = _moments(values, unbiased=False)
+        old_mean, old_variance = _stored(layer)
+        mean = torch.lerp(old_mean, mean, self.momentum)
+        variance = torch.lerp(old_variance, variance, self.momentum)
+        _store(layer, mean, variance)
+        layer.training = False
+        return _renormalised(layer, values, mean, variance)
+
+
+@dataclass(frozen=True)
+class _Hook:
+    """A forward pre-hook that knows only its rule, so that networks with it can be copied."""
+
+    rule: Rule
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        values = inputs[0]
+        if not isinstance(layer, _BatchNorm) or values.numel() // values.shape[1] < 2:
+            layer.training = False
+            return None
+        changed = self.rule(layer, values)
+        return None if changed is None else (changed, *inputs[1:])
+
+
+def freeze_rule(network: nn.Module, statistics: Statistics) -> None:
+    """Make a copy of a network predict by these statistics for good, in evaluation mode.
+
+    Args:
+        network: A copy that nobody else uses.
+        statistics: As it was predicted by.
+    """
+    network.eval()
+    rule = statistics.rule(update=False)
+    if statistics.kind == "auto":
+        # Several threads may predict by the copy at once: no layer may change its mode meanwhile.
+        rule = statistics.auto_by_input
+    for layer in norm_layers(network).values():
+        if rule is _by_batch and layer.running_mean is not None:
+            # Without stored statistics torch normalises by the batch in evaluation mode too.
+            layer.running_mean = layer.running_var = layer.num_batches_tracked = None
+            layer.track_running_stats = False
+        elif rule is not None:
+            layer.register_forward_pre_hook(_Hook(rule))
+
+
+def _by_batch(layer: _BatchNorm, values: Tensor) -> None:
+    """In training mode without tracking torch neither reads nor writes the stored statistics."""
+    layer.training, layer.track_running_stats = True, False
+
+
+def _follow(layer: _BatchNorm, values: Tensor) -> None:
+    layer.training, layer.track_running_stats = True, True
+
+
+def _cumulate(layer: _BatchNorm, values: Tensor) -> None:
+    """Replace at the first batch, then the plain mean over batches; the result normalises."""
+    mean, variance = _moments(values.detach(), unbiased=True)
+    counter = layer.num_batches_tracked
+    if counter is None:
+        raise ValueError("Cumulative statistics need layers that count their batches.")
+    counter += 1
+    old_mean, old_variance = _stored(layer)
+    weight = 1 / counter.to(mean.dtype)
+    _store(layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight))
+    layer.training = False
+
+
+def _moments(values: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
+    """Mean and variance of each channel, at least in float32."""
+    full = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    dims = [dim for dim in range(full.ndim) if dim != 1]
+    variance, mean = torch.var_mean(full, dim=dims, correction=int(unbiased))
+    return mean, variance
+
+
+def _stored(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
+    if layer.running_mean is None or layer.running_var is None:
+        raise ValueError(f"{type(layer).__name__} keeps no statistics.")
+    return layer.running_mean, layer.running_var
+
+
+def _store(layer: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    # New tensors: the graph of an earlier forward pass may still need the old ones.
+    layer.running_mean, layer.running_var = mean.detach(), variance.detach()
+
+
+def _renormalised(layer: _BatchNorm, values: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """The input that the layer's stored statistics turn into `values` normalised by others."""
+    old_mean, old_variance = _stored(layer)
+    scale = ((old_variance + layer.eps) / (variance + layer.eps)).sqrt()
+    shape = [1, -1, *[1] * (values.ndim - 2)]
+    shifted = values * scale.view(shape) + (old_mean - mean * scale).view(shape)
+    return shifted.to(values.dtype)
