@@ -43,6 +43,28 @@ def summed(counts: Tensor) -> Tensor:
     return counts
 
 
+def number() -> int:
+    """How many processes make this step together; 1 outside of a shared step."""
+    return _PROCESSES.get()
+
+
+def gathered(values: Tensor) -> Tensor:
+    """The values of all processes along dimension 0, in the same order everywhere.
+
+    Args:
+        values: (N, ...) of the same shape in every process; no gradient passes.
+
+    >>> gathered(torch.tensor([3, 4])).tolist()
+    [3, 4]
+    """
+    values = values.detach()
+    if _PROCESSES.get() == 1:
+        return values
+    parts = [torch.empty_like(values) for _ in range(_PROCESSES.get())]
+    torch.distributed.all_gather(parts, values.contiguous())
+    return torch.cat(parts)
+
+
 def averaged(share: Tensor) -> Tensor:
     """The mean of `share` over the processes, which have equally many images.
 

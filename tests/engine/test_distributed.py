@@ -40,12 +40,20 @@ from uda.methods import (
 )
 from uda.methods.base import PlainOptimiser
 from uda.selftraining import (
+    AdaptiveThreshold,
     AdversarialOutput,
     ClassBalancedThreshold,
     ConfidenceShare,
     EMATeacher,
+    EntropyPercentile,
+    EntropyWeight,
     FeatureDistance,
+    InstanceAdaptive,
     LookAhead,
+    OptimalTransport,
+    PrototypeTeacher,
+    RegionConsistency,
+    RegionRegularisation,
     TargetMix,
 )
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
@@ -111,16 +119,34 @@ class LeftHalf(nn.Module):
         )
 
 
-def self_training(selector: nn.Module) -> Method:
+def self_training(selector: nn.Module, *, prototypes: bool = False) -> Method:
     """Self-training with losses over the labelled pixels and a feature distance on class 1."""
     student = Network()
+    teacher = EMATeacher(student, decay=0.5)
+    if prototypes:
+        teacher = PrototypeTeacher(student, decay=0.5, num_classes=2, channels=4, min_pixels=1)
     return SelfTraining(
         student=student,
-        teacher=EMATeacher(student, decay=0.5),
+        teacher=teacher,
         selector=selector,  # type: ignore[arg-type]
         mixer=LeftHalf(),  # type: ignore[arg-type]
         terms=[FeatureDistance(num_classes=2, classes=[1], weight=0.5)],
         average="valid",
+    )
+
+
+def regions() -> Method:
+    """Losses on the kept and on the rejected pixels, of which the halves have different numbers."""
+    student = Network()
+    return SelfTraining(
+        student=student,
+        teacher=EMATeacher(student, decay=0.5),
+        selector=ClassBalancedThreshold(num_classes=2, momentum=0.5),
+        mixer=LeftHalf(),
+        terms=[
+            RegionRegularisation(confident_weight=1.0),
+            RegionConsistency(weight=1.0),
+        ],
     )
 
 
@@ -130,6 +156,20 @@ METHODS: dict[str, Callable[[], Method]] = {
     "confidence_share": lambda: self_training(ConfidenceShare(threshold=0.8, scope="batch")),
     "class_balanced": lambda: self_training(
         ClassBalancedThreshold(num_classes=2, momentum=0.5, ramp=3)
+    ),
+    "instance_adaptive": lambda: self_training(InstanceAdaptive(num_classes=2, initial=0.7)),
+    "freematch": lambda: self_training(AdaptiveThreshold(num_classes=2, momentum=0.5)),
+    "flexmatch": lambda: self_training(
+        AdaptiveThreshold(num_classes=2, rule="flexmatch", threshold=0.7, momentum=0.5)
+    ),
+    "entropy_percentile": lambda: self_training(EntropyPercentile(percentile=60, rescale=True)),
+    "entropy_weight": lambda: self_training(EntropyWeight()),
+    "optimal_transport": lambda: self_training(
+        OptimalTransport(num_classes=2, patience=1, threshold=0.6)
+    ),
+    "regions": regions,
+    "prototypes": lambda: self_training(
+        ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),
 }
 

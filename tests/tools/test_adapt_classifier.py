@@ -61,6 +61,17 @@ def test_stream_values(files: Path) -> None:
     assert torch.equal(noisy[0], noisy[1])
 
 
+def test_stream_is_rgb(tmp_path: Path) -> None:
+    """A red image has its first channel at 1 and the others at -1, also where it is resized."""
+    (tmp_path / "red").mkdir()
+    red = np.zeros((40, 60, 3), np.uint8)
+    red[..., 2] = 255  # OpenCV writes BGR
+    cv2.imwrite(str(tmp_path / "red" / "a.png"), red)
+    images = labelled_images(tmp_path)
+    ((image, _),) = stream(images, corruption=None, severity=1, batch_size=1, **READING)
+    assert image.amin((0, 2, 3)).tolist() == image.amax((0, 2, 3)).tolist() == [1, -1, -1]
+
+
 def test_main(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A line and a record for each corruption and method; without evidence all are unadapted."""
     out = tmp_path / "results.json"

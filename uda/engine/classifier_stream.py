@@ -93,7 +93,7 @@ def stream(
     std: Sequence[float],
     seed: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Normalised batches with labels, images in a random order.
+    """Normalised batches of RGB images with labels, in a random order.
 
     Args:
         images: From `labelled_images`.
@@ -110,7 +110,7 @@ def stream(
         numbers = order[start : start + batch_size]
         pixels = []
         for number in numbers:
-            image = _fitted(read_image(images[number][0])[..., :3], size)
+            image = _fitted(read_image(images[number][0])[..., ::-1], size)  # BGR to RGB
             if corruption is not None:
                 # By number, so that an image is corrupted alike in every order and batch.
                 generator = np.random.default_rng([seed, int(number)])

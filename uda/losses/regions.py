@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uda.processes import mean_over
+
 Normalisation = Literal["pixels", "pixels_and_classes", "nonzero_terms"]
 Consistency = Literal["cross_entropy", "squared", "divergence"]
 
@@ -49,7 +51,7 @@ def region_mean(terms: Tensor, mask: Tensor, *, normalisation: Normalisation) ->
             'normalisation has to be "pixels", "pixels_and_classes" or "nonzero_terms", not '
             f"{normalisation!r}."
         )
-    return inside.sum() / count.clamp(min=1)
+    return mean_over(inside.sum(), count)
 
 
 def uniform_divergence(

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uda.processes import summed
 from uda.selftraining.teacher import Buffers, EMATeacher, Mode
 from uda.structures import NetworkOutput
 
@@ -114,8 +115,8 @@ class PrototypeTeacher(EMATeacher):
     def _follow_features(self, features: Tensor, label: Tensor) -> None:
         flat = features.movedim(1, -1).flatten(0, 2)
         member = F.one_hot(label.flatten(), self.num_classes).to(flat.dtype)
-        count = member.sum(0)
-        mean = (member.T @ flat / count.clamp(min=1).unsqueeze(1)).to(self.prototypes.dtype)
+        count = summed(member.sum(0))
+        mean = (summed(member.T @ flat) / count.clamp(min=1).unsqueeze(1)).to(self.prototypes.dtype)
         enough = count >= self.min_pixels
         moved = self.prototypes.lerp(mean, self.momentum)
         new = torch.where(self.seen.unsqueeze(1), moved, mean)

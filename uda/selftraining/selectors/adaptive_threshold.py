@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uda.processes import summed
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -83,21 +84,22 @@ class AdaptiveThreshold(Selector):
     def _freematch(
         self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
     ) -> Tensor:
-        pixels = trusted.sum()
+        pixels = summed(trusted.sum())
         count = pixels.clamp(min=1)
         inside = trusted.to(probs.dtype)
-        self._follow(self.mean_confidence, (confidence * inside).sum() / count, pixels)
+        self._follow(self.mean_confidence, summed((confidence * inside).sum()) / count, pixels)
         self.mean_confidence.clamp_(max=self.maximum)
-        self._follow(self.class_share, (probs * inside.unsqueeze(1)).sum((0, 2, 3)) / count, pixels)
+        shares = summed((probs * inside.unsqueeze(1)).sum((0, 2, 3))) / count
+        self._follow(self.class_share, shares, pixels)
         return self.mean_confidence * self.class_share / self.class_share.max()
 
     def _flexmatch(
         self, probs: Tensor, label: Tensor, confidence: Tensor, trusted: Tensor
     ) -> Tensor:
-        pixels = trusted.sum()
+        pixels = summed(trusted.sum())
         sure = (trusted & (confidence >= self.threshold)).flatten().to(self.class_share.dtype)
         counts = torch.zeros_like(self.class_share).scatter_add_(0, label.flatten(), sure)
-        share = counts / pixels.clamp(min=1)
+        share = summed(counts) / pixels.clamp(min=1)
         self._follow(self.class_share, share, pixels)
         self._follow(self.unused, 1 - share.sum(), pixels)
         best = torch.maximum(self.class_share.max(), self.unused)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uda.processes import gathered, number, summed
 from uda.selftraining.selectors.base import Selector
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -58,12 +59,13 @@ class EntropyPercentile(Selector):
     ) -> PseudoLabel:
         """Reject what is too uncertain."""
         entropy = -(probs * (probs + _INSIDE_LOG).log()).sum(1)
-        limit = quantile_where(entropy, trusted, self.percentile / 100)
+        limit = quantile_where(gathered(entropy), gathered(trusted), self.percentile / 100)
         kept = (entropy <= limit) if self.boundary == "keep" else (entropy < limit)
         kept &= trusted
         weight = kept.to(probs.dtype)
         if self.rescale:
-            weight = weight * (kept.numel() / kept.sum().clamp(min=1).to(probs.dtype))
+            count = summed(kept.sum()).clamp(min=1).to(probs.dtype)
+            weight = weight * (kept.numel() * number() / count)
         return PseudoLabel(label.masked_fill(~kept, IGNORE_INDEX), weight, confidence)
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uda.processes import summed
 from uda.selftraining.selectors.base import Selector
 from uda.structures import PseudoLabel
 
@@ -57,6 +58,6 @@ class EntropyWeight(Selector):
         # Rounding may leave the range by a little, where a power is not defined.
         weight = value.clamp(0, 1) ** self.power
         inside = trusted.to(weight.dtype)
-        mean = (weight * inside).sum() / inside.sum().clamp(min=1)
+        mean = summed((weight * inside).sum()) / summed(inside.sum()).clamp(min=1)
         weight = weight / mean.clamp(min=torch.finfo(weight.dtype).tiny)
         return PseudoLabel(label, weight, confidence)

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from uda.processes import gathered
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
@@ -100,7 +101,7 @@ class InstanceAdaptive(Selector):
         parts = []
         for first in range(0, len(label), max(step, 1)):
             part = slice(first, first + step)
-            self.update(label[part], confidence[part], trusted[part])
+            self.update(*(gathered(m[part]) for m in (label, confidence, trusted)))
             parts.append(confidence[part].double() >= self.threshold[label[part]])
         kept = torch.cat(parts)
         label = label.masked_fill(~kept, IGNORE_INDEX)

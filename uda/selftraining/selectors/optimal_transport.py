@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from uda.processes import gathered, number
 from uda.selftraining.selectors.base import Selector, check_threshold
 from uda.selftraining.transport import assignment, semi_relaxed_scaling
 from uda.structures import IGNORE_INDEX, PseudoLabel
@@ -92,7 +93,7 @@ class OptimalTransport(Selector):
         """Solve on some pixels, assign all, and see whether gamma may fall."""
         tiny = torch.finfo(probs.dtype).tiny
         cost = -probs.movedim(1, -1).reshape(-1, probs.shape[1]).clamp(min=tiny).log()
-        some = cost[:: max(len(cost) // self.samples, 1)]
+        some = gathered(cost[:: max(len(cost) * number() // self.samples, 1)])
         scaling = semi_relaxed_scaling(
             some,
             gamma=self.gamma.to(cost.dtype),
