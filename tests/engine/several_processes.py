@@ -13,17 +13,19 @@ from mmengine.config import Config
 
 from uda.engine import distributed
 from uda.engine.hooks import unwrapped
+from uda.engine.model import RunnerOptimiser
 from uda.engine.train import build_runner
 
 from .test_resume import METHODS, config_of
 
 
 class Exchanges:
-    """Counts exchanges of gradients and optimiser steps of a run."""
+    """Counts exchanges of gradients, and the steps of the student's optimiser, of a run."""
 
     def __init__(self) -> None:
-        self.count = 0
+        self.count = self.steps = 0
         self._former = distributed.average_gradients
+        self._step = RunnerOptimiser.step
 
     def __enter__(self) -> Exchanges:
         """Count from now on."""
@@ -32,12 +34,18 @@ class Exchanges:
             self.count += 1
             self._former(network)
 
+        def step(optimiser: RunnerOptimiser) -> None:
+            self.steps += optimiser.average is not None  # that of an opponent shares the exchange
+            self._step(optimiser)
+
         distributed.average_gradients = counted
+        RunnerOptimiser.step = step  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop counting."""
         distributed.average_gradients = self._former
+        RunnerOptimiser.step = self._step  # type: ignore[method-assign]
 
 
 def run(config: Config, work_dir: Path) -> dict[str, Any]:
@@ -53,7 +61,7 @@ def run(config: Config, work_dir: Path) -> dict[str, Any]:
     return {
         "state": {name: value.clone() for name, value in model.state_dict().items()},
         "exchanges": exchanges.count,
-        "steps": runner.max_iters - (3 if resume else 0),
+        "steps": exchanges.steps,
         "scores": runner.message_hub.get_scalar("val/student/mIoU").current(),
         "images": runner.val_evaluator.metrics[0].last_num_images,
     }
@@ -74,7 +82,12 @@ def work(rank: int, folder: str, port: int) -> None:
     results: dict[str, Any] = {}
     for method in METHODS:
         root = Path(folder) / method
-        config = config_of(root, method)
+        if rank == 0:
+            config = config_of(root, method)  # writes labels for one of the methods
+        torch.distributed.barrier()
+        if rank == 1:
+            config = config_of(root, method)
+        torch.distributed.barrier()
         straight, resumed = root / "straight", root / "resumed"
         results[method] = {"straight": run(config, straight)}
         if rank == 0:

@@ -48,7 +48,7 @@ def test_method_ddp(results: Results, folder: Path, method: str) -> None:
     """Networks, buffers and scores are equal in both; one exchange of gradients a step."""
     first, second = (result[method]["straight"] for result in results)
     assert differences(first["state"], second["state"]) == []
-    assert first["exchanges"] == second["exchanges"] == first["steps"] == 6
+    assert first["exchanges"] == second["exchanges"] == first["steps"] >= 6
     assert first["scores"] == second["scores"]
     assert first["images"] == second["images"] == 2
 
