@@ -5,7 +5,7 @@
 _base_ = [
     "../_base_/data/toycity2camvid.py",
     "../_base_/models/efficientnet_lite0.py",
-    "../_base_/schedules/cpu_1000.py",
+    "../_base_/schedules/cpu_600.py",
     "../_base_/runtime/default.py",
 ]
 train_dataloader = dict(
@@ -37,7 +37,7 @@ model = dict(
     ),
 )
 default_hooks = dict(
-    checkpoint=dict(interval=500, max_keep_ckpts=1),
+    checkpoint=dict(interval=300, max_keep_ckpts=1),
     # Scored and deployed with batch normalisation of whole target images.
     statistics=dict(type="TargetStatistics"),
 )

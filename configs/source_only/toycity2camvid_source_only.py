@@ -5,7 +5,7 @@
 _base_ = [
     "../_base_/data/toycity2camvid.py",
     "../_base_/models/efficientnet_lite0.py",
-    "../_base_/schedules/cpu_1000.py",
+    "../_base_/schedules/cpu_600.py",
     "../_base_/runtime/default.py",
 ]
 train_dataloader = dict(dataset=dict(target=None))
@@ -14,4 +14,4 @@ model = dict(
     network=dict(decode_head=dict(num_classes=11)),
     method=dict(type="SourceOnly"),
 )
-default_hooks = dict(checkpoint=dict(interval=500, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(interval=300, max_keep_ckpts=1))

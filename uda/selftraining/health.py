@@ -19,8 +19,9 @@ def largest_class_share(pseudo: PseudoLabel) -> Tensor:
     Returns:
         A scalar in [0, 1] on the device, 0 if no pixel counts.
 
+    >>> import torch
     >>> label = torch.tensor([[[0, 0, 1, 255]]])
-    >>> weight = torch.tensor([[[1.0, 1.0, 1.0, 1.0]]])
+    >>> weight = torch.ones(1, 1, 4)
     >>> round(largest_class_share(PseudoLabel(label, weight, weight)).item(), 4)
     0.6667
     """
