@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from uda.losses import domain_loss
-from uda.methods import AdversarialWarmUp, SelfTraining
+from uda.methods import AdversarialWarmUp, DualTeacherStudent, SelfTraining
 from uda.methods.base import PlainOptimiser
-from uda.selftraining import AdversarialOutput, EntropyMinimisation
+from uda.selftraining import AdversarialOutput, EntropyMinimisation, LookAhead
 from uda.structures import Batch
 
 from .tiny import make_adversarial, make_batch, make_self_training, make_student, optimisers, sgd
@@ -72,3 +72,20 @@ def test_warm_up_errors() -> None:
         method.training_step(make_batch(size=32), PlainOptimiser(sgd(method)))
     with pytest.raises(ValueError, match="AdversarialWarmUp needs target images"):
         method.training_step(Batch(make_batch(size=32).source), optimisers(method))
+
+
+def test_opponent_elsewhere_errors() -> None:
+    """Virtual steps would teach the opponent for good; a group has no optimiser for it."""
+
+    def group(seed: int) -> SelfTraining:
+        term = AdversarialOutput(num_classes=3, channels=2)
+        return make_self_training(make_student(seed), terms=[term])
+
+    with pytest.raises(
+        ValueError, match=r"\['discriminator'\] would learn from them for good: rem"
+    ):
+        group(0).use_look_ahead(LookAhead(steps=1))
+    with pytest.raises(
+        ValueError, match=r"primary has the opponent \['discriminator'\]; a term th"
+    ):
+        DualTeacherStudent(primary=group(0), secondary=group(1))

@@ -10,7 +10,7 @@ import torch
 from uda.losses import region_consistency, region_entropy, uniform_divergence
 from uda.methods import HardAwareSelfTraining
 from uda.methods.base import PlainOptimiser
-from uda.selftraining import EMATeacher, RegionConsistency, RegionRegularisation
+from uda.selftraining import EMATeacher, LookAhead, RegionConsistency, RegionRegularisation
 from uda.structures import Batch
 
 from .tiny import make_batch, make_hard_aware, make_student, sgd
@@ -64,6 +64,20 @@ def test_teacher_follows_after_the_step_values() -> None:
     assert student
     for name, buffer in method.teacher.network.named_buffers():
         assert torch.equal(buffer, student[name])
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+def test_look_ahead_values(steps: int) -> None:
+    """Without virtual steps the method is itself to the bit; with them the teacher differs."""
+    plain, ahead = (make_hard_aware(make_student(dropout=0.0)) for _ in range(2))
+    ahead.use_look_ahead(LookAhead(steps=steps))
+    for _ in range(3):
+        logs = [m.training_step(views(), PlainOptimiser(sgd(m))) for m in (plain, ahead)]
+    same = [torch.equal(a, b) for a, b in zip(plain.parameters(), ahead.parameters(), strict=True)]
+    assert all(same) is (steps == 0)
+    assert ("virtual/loss" in logs[1]) is (steps > 0)
+    moved = zip(ahead.teacher.network.parameters(), ahead.student.parameters(), strict=True)
+    assert not all(torch.equal(a, b) for a, b in moved)
 
 
 @pytest.mark.parametrize("value", [1, 255], ids=["all_kept", "all_ignored"])

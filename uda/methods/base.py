@@ -136,7 +136,8 @@ class Method(nn.Module):
                 f"A look-ahead makes virtual steps of the student, and {sorted(self.opponents())} "
                 "would learn from them for good: remove look_ahead, or the term with an opponent."
             )
-        self.look_ahead = look_ahead
+        # Without virtual steps the method is itself, also where its teacher follows elsewhere.
+        self.look_ahead = look_ahead if look_ahead.steps > 0 else None
 
     @property
     def further_batches(self) -> int:
