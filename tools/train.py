@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+
+# As uda.engine.preemption.EXIT_CODE, which takes seconds to import.
+TRY_AGAIN = 75
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -48,11 +52,15 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Train."""
     arguments = parse_arguments()
+    # A run that is told to stop while it starts has lost nothing: the same code as later.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TRY_AGAIN))
     from uda.engine.run_record import recorded
-    from uda.engine.train import build_runner, load_config
+    from uda.engine.train import build_runner, check_unused, load_config
 
     config = load_config(arguments.config, arguments.cfg_options)
     work_dir = arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem
+    if not arguments.resume:
+        check_unused(work_dir)
     runner = build_runner(
         config,
         work_dir=work_dir,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.hooks import Hook
 from torch import Tensor
 
@@ -20,6 +23,7 @@ from uda.engine.train import load_config
 from uda.files import write_atomically
 
 from .comparing import differences, load
+from .test_resume import METHODS, StopAt, config_of
 from .tiny_run import make_runner, write_config
 
 
@@ -47,11 +51,17 @@ class Poison(Hook):
             method.supervised = supervised
 
 
-def run(folder: Path, poison: Poison | None, name: str = "run", **numbers: Any) -> Any:
+def run(
+    folder: Path,
+    poison: Poison | None,
+    name: str = "run",
+    config: Config | None = None,
+    **numbers: Any,
+) -> Any:
     """Six iterations, a log line every second, a checkpoint every third."""
     if not (folder / "config.py").exists():
         write_config(folder)
-    config = load_config(folder / "config.py")
+    config = copy.deepcopy(config) if config else load_config(folder / "config.py")
     config.default_hooks.numbers = {"type": "NonFinite", "interval": 2, **numbers}
     runner = make_runner(config, folder / name, resume=(folder / name).is_dir())
     if poison is not None:
@@ -75,14 +85,17 @@ def test_stop_values(tmp_path: Path) -> None:
     wanted += rf"Target images: {names.format('target', 'target')}\. Batch and networks as they "
     assert re.search(wanted, told), told
     assert f"as they were before the step: {dump}. Lower the learning rate" in told
-    assert told.endswith("The last checkpoint is untouched.")
+    assert told.endswith(
+        "default_hooks.numbers.policy=skip goes on over single cases. The last checkpoint is "
+        "untouched."
+    )
 
     report = json.loads((dump / "report.json").read_text())
     assert report["not_finite"] == ["mixed/ce", "loss", "the gradient"]
     assert (report["iteration"], report["seed"], report["process"]) == (4, 0, 0)
     assert all(Path(file).is_file() for files in report["files"].values() for file in files)
     state = torch.load(dump / "state.pth")  # plain data
-    assert state["source"]["image"].shape == (2, 3, 32, 64)
+    assert state["batch"]["source"]["image"].shape == (2, 3, 32, 64)
     weights = {k: v for k, v in state["model"].items() if k.startswith("method.student.")}
     # Nothing moved since the checkpoint but the statistics that the pass itself moves.
     saved = load(tmp_path / "run/iter_3.pth")["state_dict"]
@@ -91,22 +104,85 @@ def test_stop_values(tmp_path: Path) -> None:
     assert not (tmp_path / "run/iter_6.pth").exists()
 
 
-def test_replay_values(tmp_path: Path) -> None:
-    """A saved iteration shows the same losses again, and the module in which it began."""
+def overflow(method: Any) -> None:
+    """A weight of the head that no product survives."""
+    method.student.segmentor.decode_head.conv_seg.weight.data.fill_(float("inf"))
 
-    def overflow(method: Any) -> None:
-        method.student.segmentor.decode_head.conv_seg.weight.data.fill_(float("inf"))
 
-    with pytest.raises(FloatingPointError, match="iteration 5") as error:
-        run(tmp_path, Poison(5, spoil=overflow))
-    config = load_config(tmp_path / "config.py")
+@pytest.mark.parametrize("method", METHODS)
+def test_replay_values(tmp_path: Path, method: str) -> None:
+    """A saved iteration of any method breaks again, in the module in which it began."""
+    config = config_of(tmp_path, method)
+    with pytest.raises(FloatingPointError, match="iteration 5"):
+        run(tmp_path, Poison(5, spoil=overflow), config=config)
     found = replay(config, tmp_path / "run/non_finite/iter_5")
-    assert found.module == "student.segmentor.decode_head.conv_seg"
-    assert "segmentor.decode_head.conv_seg.weight" in found.parameters
-    bad = [name for name, value in found.log.items() if value != value or abs(value) == torch.inf]
-    assert str(error.value).startswith(", ".join([*bad, "the gradient"]))
-    with pytest.raises(FileNotFoundError):
+    assert found.module is not None
+    # In most methods the teacher has followed the student by then.
+    assert found.module.endswith(".segmentor.decode_head.conv_seg")
+    assert any(name.endswith("decode_head.conv_seg.weight") for name in found.parameters)
+    assert any(not math.isfinite(value) for value in found.log.values())
+
+
+def test_replay_of_further_batches_values(tmp_path: Path) -> None:
+    """What a look-ahead saw beside the batch is saved, named and seen again."""
+    config = config_of(tmp_path, "fst_wide")
+    with pytest.raises(FloatingPointError, match="iteration 5") as error:
+        run(tmp_path, Poison(5, spoil=overflow), config=config)
+    sources = re.search(r"Source images: (.*?)\. Target", str(error.value))
+    assert sources
+    assert len(sources[1].split(", ")) == 6  # a batch of two, and two further ones
+    state = torch.load(tmp_path / "run/non_finite/iter_5/state.pth")
+    assert [pair["source"]["image"].shape for pair in state["further"]] == [(2, 3, 32, 64)] * 2
+
+
+def test_replay_errors(tmp_path: Path) -> None:
+    """A folder of several processes is told from an empty one."""
+    config = load_config(write_config(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"state\.pth"):
         replay(config, tmp_path)
+    for rank in range(2):
+        (tmp_path / f"process_{rank}").mkdir()
+        (tmp_path / f"process_{rank}/state.pth").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match="one folder a process: process_0, process_1"):
+        replay(config, tmp_path)
+
+
+def test_sentence_where_the_step_was_made(tmp_path: Path) -> None:
+    """A loss that is NaN while its gradient is finite: the networks are those after the step."""
+
+    def spoil(method: Any) -> None:
+        former = type(method).supervised
+
+        def supervised(*arguments: Tensor) -> dict[str, Tensor]:
+            losses = former(method, *arguments)
+            return {**losses, "constant": torch.tensor(float("nan"))}
+
+        method.supervised = supervised
+
+    with pytest.raises(FloatingPointError, match="networks as they were after the step") as error:
+        run(tmp_path, Poison(4, spoil=spoil))
+    assert "the gradient" not in str(error.value).partition(" became")[0]
+
+
+def test_look_before_a_stop(tmp_path: Path) -> None:
+    """A signal between two looks: what was found so far is told, and nothing is saved."""
+
+    def spoil(method: Any) -> None:
+        former = type(method).supervised
+        method.supervised = lambda *a: {**former(method, *a), "constant": torch.tensor(torch.nan)}
+
+    config = config_of(tmp_path, "daformer")
+    config.default_hooks.checkpoint.interval = 50
+    stop, poison = StopAt(5), Poison(4, spoil=spoil)
+
+    class Both(Poison):
+        def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+            stop.before_train_iter(runner, batch_idx)
+            poison.before_train_iter(runner, batch_idx)
+
+    with pytest.raises(FloatingPointError, match=r"iteration 4 \(noticed after 5\)"):
+        run(tmp_path, Both(), config=config, look="interval", interval=50)
+    assert not list((tmp_path / "run").glob("iter_*.pth"))
 
 
 def test_interval_values(tmp_path: Path) -> None:

@@ -206,6 +206,18 @@ def kill(process: subprocess.Popen[bytes], seconds: float) -> bool:
     return False
 
 
+def newest(work_dir: Path) -> int:
+    """The iteration of the newest checkpoint; 0 if there is none."""
+    return max((int(p.stem.partition("_")[2]) for p in work_dir.glob("iter_*.pth")), default=0)
+
+
+def await_newer(work_dir: Path, iteration: int) -> None:
+    """Wait for a checkpoint after an iteration, a minute at most."""
+    deadline = time.monotonic() + 60
+    while newest(work_dir) <= iteration and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
 def test_signal_to_the_whole_job(tmp_path: Path) -> None:
@@ -240,11 +252,19 @@ def test_chaos_resume(tmp_path: Path) -> None:
     straight, chaos = tmp_path / "straight", tmp_path / "chaos"
     assert start(file, straight).wait() == 0
     moments = random.Random(0)
-    kills = [kill(start(file, chaos), moments.uniform(1, 10)) for _ in range(20)]
-    assert all(kills), "the run was too short to be killed 20 times"
+    for number in range(20):
+        process = start(file, chaos)
+        if number % 4:  # most of them when there is something to resume
+            await_newer(chaos, newest(chaos))
+        assert kill(process, moments.uniform(0.2, 3)), "too short to be killed 20 times"
     assert start(file, chaos).wait() == 0
     assert_same_run(straight / "iter_3000.pth", chaos / "iter_3000.pth")
     assert_same_log(straight, chaos)
+    assert logged(chaos).keys() == logged(straight).keys()
+    sessions = json.loads((chaos / "run.json").read_text())["sessions"]
+    begun = [session["from_iteration"] for session in sessions if session["from_iteration"]]
+    assert len(begun) >= 14
+    assert begun == sorted(begun)
     assert [path.name for path in sorted(chaos.glob("iter_*.pth"))] == [
         "iter_2975.pth",
         "iter_3000.pth",

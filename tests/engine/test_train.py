@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from uda.engine.train import load_config, set_precision, start_gloo
+from uda.engine.config_values import HIGHEST_SEED
+from uda.engine.train import check_unused, fix_seed, load_config, set_precision, start_gloo
+
+from .tiny_run import write_config
 
 CONFIG = Path(__file__).parents[2] / "configs/source_only/toycity_source_only.py"
 
@@ -31,3 +35,34 @@ def test_gloo_without_torchrun_says_how_to_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(ValueError, match="torchrun --nproc_per_node 2"):
         start_gloo("pytorch")
+
+
+def test_fix_seed_values(tmp_path: Path) -> None:
+    """A resumed run goes on with its own seed; a run without one draws it, and keeps it."""
+    config = load_config(write_config(tmp_path))
+    checkpoint = tmp_path / "iter_3.pth"
+    torch.save({"meta": {"seed": 7}, "state_dict": {}}, checkpoint)
+    fix_seed(config, checkpoint, asked=None)
+    assert config.randomness.seed == 7
+    fix_seed(config, checkpoint, asked=7)
+    with pytest.raises(ValueError, match=r"iter_3\.pth is of a run with seed 7; with --seed 5 it"):
+        fix_seed(config, checkpoint, asked=5)
+    config.randomness = {"seed": None}
+    with pytest.raises(ValueError, match="several processes need a seed in common; give --seed"):
+        fix_seed(config, None, asked=None, launcher="pytorch")
+    fix_seed(config, None, asked=None)
+    drawn = config.randomness["seed"]
+    fix_seed(config, None, asked=None)
+    assert config.randomness["seed"] == drawn
+    assert 0 <= drawn <= HIGHEST_SEED
+
+
+def test_check_unused_errors(tmp_path: Path) -> None:
+    """A folder with checkpoints is not begun anew; an empty or missing one may be."""
+    check_unused(tmp_path / "missing")
+    check_unused(tmp_path)
+    (tmp_path / "iter_12.pth").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"an earlier run \(iter_12\.pth\)\. Go on with it by --res"
+    ):
+        check_unused(tmp_path)

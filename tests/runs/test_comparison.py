@@ -174,15 +174,18 @@ def test_restarts(tmp_path: Path) -> None:
 
 
 def test_a_restart_between_two_lines(tmp_path: Path) -> None:
-    """The mean over a part of an interval is compared with nothing."""
-    for name in "ab":
+    """The first line after it is compared like any other: it has to be the same."""
+    for name in "abc":
         write_run(tmp_path / name)
     restart = session("2", from_iteration=3)
-    write_record(tmp_path / "b", continued(new_record(facts(), session()), facts(), restart))
-    write_log(tmp_path / "b", [training(4, 1.4), *LINES[3:]], "2")
-    for pair in ("ab", "ba"):
-        found = compare_runs(*(tmp_path / name for name in pair))
-        assert (found.differences, found.iterations) == ([], 2)
+    for name, loss in (("b", 1.5), ("c", 1.4)):
+        write_record(tmp_path / name, continued(new_record(facts(), session()), facts(), restart))
+        write_log(tmp_path / name, [training(4, loss), *LINES[3:]], "2")
+    same = compare_runs(tmp_path / "a", tmp_path / "b")
+    assert (same.differences, same.iterations) == ([], 3)
+    for pair in ("ac", "ca"):
+        (found,) = compare_runs(*(tmp_path / name for name in pair)).differences
+        assert (found.kind, found.iterations) == ("log", (4, 4))
 
 
 def test_the_order_is_that_of_causes(tmp_path: Path) -> None:

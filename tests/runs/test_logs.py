@@ -46,22 +46,22 @@ def test_read_log_of_restarts(tmp_path: Path) -> None:
         7: 0.4,
     }
     assert log.scores == {3: {"student/mIoU": 20.0}, 8: {"student/mIoU": 40.0}}
-    assert log.partial == set()  # iteration 4 was logged
 
 
 def test_read_log_of_restarts_between_two_lines(tmp_path: Path) -> None:
-    """Means over 2 iterations: from 3 on, the line of 4 is of one iteration; 6 is whole.
-
-    A further restart, from 2, repeats the line of 4, with all of its interval.
-    """
+    """The first line after a restart counts whole: a checkpoint holds the sums up to it."""
     write_log(tmp_path, [training(2, 2.0), training(4, 1.5)])
     write_log(tmp_path, [training(4, 1.4), training(6, 1.0)], "second")
     sessions = [session(), session("second", from_iteration=3)]
     log = read_log(tmp_path, {"sessions": sessions})
-    assert (list(log.training), log.partial) == ([2, 4, 6], {4})
+    assert {step: values["loss"] for step, values in log.training.items()} == {
+        2: 2.0,
+        4: 1.4,
+        6: 1.0,
+    }
     write_log(tmp_path, [training(4, 1.5)], "third")
     log = read_log(tmp_path, {"sessions": [*sessions, session("third", from_iteration=2)]})
-    assert (list(log.training), log.partial) == ([2, 4], set())
+    assert list(log.training) == [2, 4]
 
 
 def test_read_log_that_was_cut_off(tmp_path: Path) -> None:

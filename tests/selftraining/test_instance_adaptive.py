@@ -210,3 +210,13 @@ def test_selection_reads_nothing_properties() -> None:
         )
         assert kept.update(pseudo).is_meta
     assert pseudo.label.is_meta
+
+
+def test_nan_probabilities() -> None:
+    """Numbers that went wrong elsewhere are told there; here nothing is kept and nothing fails."""
+    selector = InstanceAdaptive(num_classes=3)
+    probs = torch.full((1, 3, 4, 4), torch.nan)
+    for _ in range(2):
+        pseudo = selector(probs)
+    assert (pseudo.label == 255).all()
+    assert (pseudo.weight == 0).all()

@@ -114,13 +114,15 @@ def newest_checkpoint(folder: str | Path) -> Path | None:
     last = Path(folder) / LAST
     if last.is_file():
         name = Path(last.read_bytes().decode(errors="replace").strip()).name
-        found = found[named.index(name) if name in named else 0 :]
+        place = named.index(name) if name in named else 0
+        # What lies above it is of an older run in the folder, or was not finished: the last resort.
+        found = found[place:] + found[:place]
     for path in found:
         reason = damage(path)
         if reason is None:
             return path
         print_log(
-            f"{path} is damaged ({reason}); the checkpoint before it is used.",
+            f"{path} is damaged ({reason}); another checkpoint is looked for.",
             logger="current",
             level=logging.WARNING,
         )

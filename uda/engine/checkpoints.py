@@ -155,6 +155,12 @@ class DeployCheckpoint(Hook):
     def __init__(self, *, folder: str = "deploy") -> None:
         self.folder = folder
 
+    def before_train(self, runner: Any) -> None:
+        """Remove what a kill in the middle of a save has left."""
+        folder = Path(runner.work_dir) / self.folder
+        if runner.rank == 0 and folder.is_dir():
+            remove_partial_files(folder)
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Write what is being saved (mmengine comes here on rank 0 alone)."""
         self._write(runner)

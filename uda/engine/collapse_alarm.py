@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 
 from uda.engine.hooks import DeviceLogger
 
-# What `SelfTraining` logs of its pseudo-labels, in the pass "mixed".
+# What methods log of their pseudo-labels, in one of their passes.
 WEIGHT, LARGEST = "pseudo_weight", "largest_class"
 
 ADVICE = {
@@ -82,7 +82,9 @@ class CollapseAlarm(Hook):
     def states(self, means: Mapping[str, float]) -> Iterator[tuple[str, str]]:
         """The degenerate states that the means of an interval show: a name and a sentence."""
         for name, value in means.items():
-            group, _, figure = name.rpartition("mixed/")  # two coupled groups log by their names
+            # "mixed/pseudo_weight"; two coupled groups put their names before it.
+            *where, figure = name.split("/")
+            group = "".join(f"{part}/" for part in where[:-1])
             if figure == LARGEST and value >= self.largest_class:
                 yield f"{group}one class", f"{value:.1%} of the pseudo-labels are of one class"
             if figure != WEIGHT:

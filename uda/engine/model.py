@@ -194,8 +194,9 @@ class DomainAdaptation(BaseModel):
                 raise
             raise ValueError(
                 "A BatchNorm layer got a single value of each channel, which has no variance: "
-                f"{_images(batch)}. Set train_dataloader.batch_size to at least 2, or use a head "
-                "without BatchNorm behind global pooling (norm_cfg of another type)."
+                f"{_images(batch)}{_parts(self.method)}. Set train_dataloader.batch_size to at "
+                "least 2, or use a head without BatchNorm behind global pooling (norm_cfg of "
+                "another type)."
             ) from error
         self.watch.record(log, self.iteration)
         if not self.watch.refused:
@@ -265,6 +266,11 @@ def start_settings(start: Mapping[str, str] | None) -> dict[str, str]:
             f"dict(checkpoint='iter_N.pth', network='student'); not {sorted(settings)}."
         )
     return settings
+
+
+def _parts(method: Method) -> str:
+    count = getattr(method.student, "micro_batches", 1)
+    return f", and model.micro_batches={count} cuts it into parts" if count > 1 else ""
 
 
 def _images(batch: Batch) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from uda.engine.hooks import unwrapped
 from uda.engine.number_watch import GRADIENT, Finding, NumberWatch
 from uda.engine.random_state import current_states, saves_now
 from uda.files import write_atomically
+from uda.structures import Batch
 
 FOLDER = "non_finite"
 _SHOWN = 8  # file names in a message
@@ -152,10 +154,10 @@ class NonFinite(Hook):
             )
         else:
             told += self._dump(runner, found, data_batch)
-        return told + (
-            "Lower the learning rate, train with --amp off if half precision is on, or go on over "
-            "single cases by default_hooks.numbers.policy=skip. The last checkpoint is untouched."
-        )
+        told += "Lower the learning rate, or train with --amp off if half precision is on"
+        if self.policy == "stop":
+            told += "; default_hooks.numbers.policy=skip goes on over single cases"
+        return told + ". The last checkpoint is untouched."
 
     def _what(self, found: Finding) -> str:
         where = f" of process {get_rank()}" if get_world_size() > 1 else ""
@@ -175,11 +177,10 @@ class NonFinite(Hook):
         folder = Path(runner.work_dir) / FOLDER / f"iter_{found.iteration}"
         folder = folder / f"process_{get_rank()}" if get_world_size() > 1 else folder
         model = unwrapped(runner)
-        batch = model.batch(data_batch)
         state = {
             "model": model.state_dict(),
-            "source": {"image": batch.source.image, "label": batch.source.label},
-            "target": batch.target and {"image": batch.target.image, "valid": batch.target.valid},
+            "batch": tensors_of(model.batch(data_batch)),
+            "further": [tensors_of(model.batch(pair)) for pair in data_batch.get("further", ())],
             "random_states": self._states,
         }
         report = {
@@ -196,15 +197,26 @@ class NonFinite(Hook):
             write_atomically(folder / "report.json", json.dumps(report, indent=1).encode())
         except OSError as error:  # what went wrong first is what has to be told
             return f"The batch could not be saved: {error}. "
-        return f"Batch and networks as they were before the step: {folder}. "
+        when = "before" if unwrapped(runner).watch.refused else "after"
+        return f"Batch and networks as they were {when} the step: {folder}. "
 
 
 def files_of(data_batch: Mapping[str, Any]) -> dict[str, list[str]]:
-    """The image files of a batch, by domain."""
+    """The image files of a batch by domain, those of further batches under the same names."""
+    files: dict[str, list[str]] = {}
+    for domain, part in data_batch.items():
+        if isinstance(part, Mapping):
+            names = [str(s.metainfo.get("img_path", "?")) for s in part.get("data_samples", ())]
+            files.setdefault(domain, []).extend(names)
+    for pair in data_batch.get("further", ()):
+        for domain, names in files_of(pair).items():
+            files.setdefault(domain, []).extend(names)
+    return files
+
+
+def tensors_of(batch: Batch) -> dict[str, dict[str, Any] | None]:
+    """A batch as plain data: its parts by name, each a dict of tensors."""
     return {
-        domain: [
-            str(sample.metainfo.get("img_path", "?")) for sample in part.get("data_samples", ())
-        ]
-        for domain, part in data_batch.items()
-        if isinstance(part, Mapping)
+        part.name: None if (held := getattr(batch, part.name)) is None else dict(vars(held))
+        for part in fields(batch)
     }

@@ -39,8 +39,9 @@ class Preemption(Hook):
         ValueError: A signal is unknown on this system, or the interval is below 1.
     """
 
-    # Before RandomState and Checkpoint, which want to know whether this iteration is the last.
-    priority = "BELOW_NORMAL"
+    # Before all that want to know whether this iteration is the last and is saved: NonFinite,
+    # RandomState, Checkpoint.
+    priority = "HIGH"
 
     def __init__(self, *, signals: Sequence[str] = ("SIGTERM",), interval: int = 10) -> None:
         known = {number.name for number in signal.Signals}

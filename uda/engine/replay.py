@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 
 from uda.engine.checkpoint_files import read_checkpoint
 from uda.engine.random_state import restore_states
-from uda.methods.base import PlainOptimiser, accumulate
+from uda.methods.base import PlainOptimiser
 from uda.structures import Batch, Labelled, Unlabelled
 
 
@@ -32,20 +32,26 @@ class Replay(NamedTuple):
 
 
 def replay(config: Config, folder: str | Path) -> Replay:
-    """Run the passes of a saved iteration on the CPU, in full precision, and say where it broke.
+    """Run a saved iteration again on the CPU, in full precision, and say where it broke.
 
-    Only the passes are run, the teacher has been moved already. What a selector keeps over
-    iterations, and running statistics, have seen the batch once before.
+    Nothing is moved by the optimisers. The teacher follows the student a second time, and what a
+    selector keeps over iterations, and running statistics, have seen the batch once before. Virtual
+    steps of a look-ahead stay where they begin.
 
     Args:
         config: Of the run, from `load_config`.
-        folder: `non_finite/iter_N` in the run's folder.
+        folder: `non_finite/iter_N` in the run's folder; of a run of several processes the folder
+            `process_R` in it.
 
     Raises:
-        FileNotFoundError: There is no `state.pth`.
+        FileNotFoundError: There is no `state.pth`; folders of processes are named.
         ValueError: It is damaged, or does not fit the config's networks.
     """
-    state = read_checkpoint(Path(folder) / "state.pth")
+    file = Path(folder) / "state.pth"
+    processes = sorted(path.parent.name for path in Path(folder).glob("process_*/state.pth"))
+    if processes and not file.is_file():
+        raise FileNotFoundError(f"{folder} holds one folder a process: {', '.join(processes)}.")
+    state = read_checkpoint(file)
     model: Any = MODELS.build(config.model)
     model.method.initialise()  # makes what terms keep of the student; no file is read
     try:
@@ -59,8 +65,9 @@ def replay(config: Config, folder: str | Path) -> Replay:
     method = model.method
     broken: list[str] = []
     handles = [_watch(module, name, broken) for name, module in method.named_modules()]
-    optimiser = PlainOptimiser(torch.optim.SGD(method.trained().parameters(), lr=0.0))
-    log = accumulate(method.passes(_batch(state)), optimiser, backward=method.backward)
+    opponents = {name: Still(network) for name, network in method.opponents().items()}
+    batch, further = _batch(state["batch"]), [_batch(pair) for pair in state["further"]]
+    log = method.training_step(batch, Still(method.trained(), opponents=opponents), further)
     for handle in handles:
         handle.remove()
     parameters = [
@@ -69,6 +76,22 @@ def replay(config: Config, folder: str | Path) -> Replay:
         if parameter.grad is not None and not bool(parameter.grad.isfinite().all())
     ]
     return Replay({k: v.item() for k, v in log.items()}, next(iter(broken), None), parameters)
+
+
+class Still(PlainOptimiser):
+    """Gathers gradients and moves nothing, so that a NaN stays where it began.
+
+    Gradients of several steps of one iteration add up.
+    """
+
+    def __init__(self, network: nn.Module, *, opponents: dict[str, Any] | None = None) -> None:
+        super().__init__(torch.optim.SGD(network.parameters(), lr=0.0), opponents=opponents)
+
+    def zero_grad(self) -> None:
+        """Keep them."""
+
+    def step(self) -> None:
+        """Stay."""
 
 
 def _watch(module: nn.Module, name: str, broken: list[str]) -> RemovableHandle:
@@ -89,9 +112,6 @@ def _tensors(value: Any) -> list[Tensor]:
     return [t for v in value for t in _tensors(v)] if isinstance(value, (list, tuple)) else []
 
 
-def _batch(state: dict[str, Any]) -> Batch:
-    target = state["target"]
-    return Batch(
-        Labelled(state["source"]["image"], state["source"]["label"]),
-        None if target is None else Unlabelled(target["image"], target["valid"]),
-    )
+def _batch(parts: dict[str, Any]) -> Batch:
+    targets = (parts[name] and Unlabelled(**parts[name]) for name in ("target", "second_target"))
+    return Batch(Labelled(**parts["source"]), *targets)

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import uda.engine  # noqa: F401 - registers everything
-from uda.engine.checkpoint_files import newest_checkpoint
+from uda.engine.checkpoint_files import checkpoints, newest_checkpoint
 from uda.engine.checkpoints import FittingCheckpoint
 from uda.engine.config import check_complete, check_config, check_options, check_structure
 from uda.engine.config_file import merge_options, read_config
@@ -23,6 +23,7 @@ from uda.engine.non_finite import NonFinite
 from uda.engine.run_record import RunRecord
 from uda.engine.runner import AdaptationRunner
 from uda.models.segmentation_network import check_num_classes
+from uda.models.state_dicts import read_entry
 
 Precision = Literal["off", "bf16", "fp16"]
 Launcher = Literal["none", "pytorch", "slurm"]
@@ -123,6 +124,7 @@ def build_runner(
     if found is not None:
         config.load_from = str(found)
     config.resume = found is not None
+    fix_seed(config, found, asked=seed, launcher=launcher)
     runner: AdaptationRunner = AdaptationRunner.from_cfg(config)
     runner.trust_checkpoint = trust_checkpoint
     if resume and found is None:
@@ -132,6 +134,53 @@ def build_runner(
     runner.register_hook(FittingCheckpoint())
     runner.register_hook(RunRecord())
     return runner
+
+
+def fix_seed(
+    config: Config, resumed: Path | None, *, asked: int | None, launcher: Launcher = "none"
+) -> None:
+    """Settle the seed before anything draws by it; a resumed run goes on with its own.
+
+    Args:
+        config: Gets a seed if it has none.
+        resumed: The checkpoint that is resumed, or None.
+        asked: The seed of the command line.
+        launcher: How several processes were started.
+
+    Raises:
+        ValueError: Another seed than that of the run was asked for, or several processes have none.
+    """
+    randomness = config.get("randomness", {})
+    saved = read_entry(resumed, "meta").get("seed") if resumed is not None else None
+    if saved is not None:
+        if asked is not None and asked != saved:
+            raise ValueError(
+                f"{resumed} is of a run with seed {saved}; with --seed {asked} it would go on with "
+                f"other images. Leave --seed out, or start another run in another --work-dir."
+            )
+        config.randomness = {**randomness, "seed": int(saved)}
+    elif randomness.get("seed") is None:
+        if launcher != "none":
+            raise ValueError("several processes need a seed in common; give --seed.")
+        drawn = int.from_bytes(os.urandom(4), "big") % (HIGHEST_SEED + 1)
+        config.randomness = {**randomness, "seed": drawn}
+
+
+def check_unused(work_dir: str | Path) -> None:
+    """Refuse a folder that holds checkpoints of an earlier run, unless that is to be resumed.
+
+    The new run would replace them one by one, and a resume before its first checkpoint would go on
+    with the earlier run.
+
+    Raises:
+        ValueError: Names the newest checkpoint and what to do.
+    """
+    found = checkpoints(work_dir)
+    if found:
+        raise ValueError(
+            f"{work_dir} holds checkpoints of an earlier run ({found[0].name}). Go on with it by "
+            "--resume, or give another --work-dir, or move the folder away."
+        )
 
 
 def count_each_image_once(config: Config) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+# Below it both losses agree to more digits than a float has, and q log p would be denormal.
+_ALMOST_ZERO = 1e-20
+
 
 def generalised_cross_entropy(logits: Tensor, label: Tensor, *, q: float = 0.8) -> Tensor:
     """The loss `(1 - p_label^q) / q` of each prediction.
@@ -32,4 +35,4 @@ def generalised_cross_entropy(logits: Tensor, label: Tensor, *, q: float = 0.8) 
         raise ValueError(f"q has to lie in [0, 1] (0 is cross-entropy), not {q}.")
     log_prob = logits.log_softmax(1).gather(1, label.unsqueeze(1)).squeeze(1)
     # expm1, because for small q the power is next to 1 and a difference would lose its digits
-    return -log_prob if q == 0 else -(q * log_prob).expm1() / q
+    return -log_prob if q < _ALMOST_ZERO else -(q * log_prob).expm1() / q

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method, Optimiser
+from uda.selftraining.health import largest_class_share
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import Pass, Term, TermList
-from uda.structures import IGNORE_INDEX, Batch, Mixed
+from uda.structures import IGNORE_INDEX, Batch, Mixed, PseudoLabel
 
 
 class HardAwareSelfTraining(Method):
@@ -77,6 +78,10 @@ class HardAwareSelfTraining(Method):
         metrics = {
             "accuracy": pixel_accuracy(output.logits, mixed.label),
             "kept_share": mixed.weight.mean() * 100,
+            "pseudo_weight": mixed.weight.mean(),
+            "largest_class": largest_class_share(
+                PseudoLabel(mixed.label, mixed.weight, mixed.weight)
+            ),
         }
         del output
         yield Pass("target", losses, metrics)

@@ -28,7 +28,7 @@ def in_micro_batches(
     the whole batch (BatchNorm in training mode) see one part, and that Dropout draws for each part.
 
     Args:
-        network: Whose running statistics move only once.
+        network: Its running statistics move once for each part, not again in the second pass.
         forward: The pass to run, `network`'s own.
         image: (N, 3, H, W).
         count: Number of parts.

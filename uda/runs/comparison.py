@@ -84,9 +84,7 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
     Facts are compared as they were at the first start; a fact that a restart changed shows as
     kind `"restart"` unless the other run has the same changes. Of the losses only the first
     iteration is given at which any differs, and how far `loss` has come apart at the last one. A
-    restart in itself is no difference, nor are time, memory, dates, folder and command line. After
-    a restart between two lines of the log the first line is a mean over fewer iterations; it is
-    left out.
+    restart in itself is no difference, nor are time, memory, dates, folder and command line.
 
     Args:
         first: Folder of a run.
@@ -98,9 +96,6 @@ def compare_runs(first: str | Path, second: str | Path) -> Comparison:
     """
     records = [read_record(_folder(path)) for path in (first, second)]
     logs = [read_log(path, record) for path, record in zip((first, second), records, strict=True)]
-    for iteration in logs[0].partial | logs[1].partial:
-        for log in logs:
-            log.training.pop(iteration, None)
     found = [
         *_fact_differences(*records),
         *_restart_differences(*records),

@@ -20,13 +20,10 @@ class RunLog:
     Attributes:
         training: Losses and other means over the interval that ends with the iteration.
         scores: What validations found.
-        partial: Iterations whose means in `training` lack the part of their interval that lay
-            before a restart.
     """
 
     training: dict[int, dict[str, float]] = field(default_factory=dict)
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
-    partial: set[int] = field(default_factory=set)
 
 
 def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
@@ -50,9 +47,6 @@ def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
         _forget_after(log, start)
         for line in _lines(Path(folder) / session["log"] / SCALARS):
             _add(log, line)
-        later = [step for step in log.training if step > start]
-        if later and start > 0 and start not in log.training:
-            log.partial.add(min(later))
     return log
 
 
@@ -60,7 +54,6 @@ def _forget_after(log: RunLog, start: int) -> None:
     for kept in (log.training, log.scores):
         for iteration in [step for step in kept if step > start]:
             del kept[iteration]
-    log.partial.difference_update([step for step in log.partial if step > start])
 
 
 def _add(log: RunLog, line: Mapping[str, Any]) -> None:

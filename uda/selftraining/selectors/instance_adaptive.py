@@ -142,7 +142,8 @@ def _quantiles(
     count = count.scatter_add_(0, group, torch.ones_like(group))
     start = (count.cumsum(0) - count)[:classes]
     last = count[:classes] - 1
-    position = share * last
+    # Of probabilities that are NaN the thresholds become NaN, which no index may be made of.
+    position = (share * last).nan_to_num(0)
     below = position.floor().long()
     above = torch.minimum(below + 1, last)
     return value[start + below].lerp(value[start + above], position - below)
