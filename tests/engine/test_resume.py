@@ -21,6 +21,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.hooks import Hook
 
 from uda.engine.preemption import EXIT_CODE
+from uda.engine.runner import end_workers
 from uda.engine.train import Precision, build_runner, load_config
 
 from .comparing import assert_same_log, assert_same_run, logged
@@ -138,7 +139,10 @@ def run(config: Config, work_dir: Path, amp: Precision, hook: Hook | None = None
     runner = build_runner(config, work_dir=work_dir, amp=amp, resume=work_dir.is_dir())
     if hook is not None:
         runner.register_hook(hook)
-    runner.train()
+    try:
+        runner.train()
+    finally:
+        end_workers()  # they would live as long as this process, for each of many runs
 
 
 def check(folder: Path, method: str, *, amp: Precision = "off", workers: int = 0) -> None:
