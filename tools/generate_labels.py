@@ -79,16 +79,17 @@ def kept_table(manifest: Any) -> Any:
     """
     from rich.table import Table
 
-    pixels = manifest.pixels()
+    pixels, shares = manifest.pixels(), manifest.kept_shares()
     total = max(int(pixels.sum()), 1)
     table = Table(title=f"{100 * manifest.kept_share():.1f} % of all pixels have a label")
-    for name in ("class", "of these, %", "images", "mean confidence", "threshold"):
+    for name in ("class", "of these, %", "kept, %", "images", "mean confidence", "threshold"):
         table.add_column(name, justify="left" if name == "class" else "right")
     last = manifest.thresholds[-1] if manifest.thresholds else [None] * len(pixels)
     for index, name in enumerate(manifest.classes):
         table.add_row(
             name,
             f"{100 * pixels[index].sum() / total:.2f}",
+            f"{100 * shares[index]:.1f}",
             str(int((pixels[index] > 0).sum())),
             f"{manifest.class_mean[index]:.3f}" if pixels[index].any() else "-",
             "-" if last[index] is None else f"{last[index]:.3f}",

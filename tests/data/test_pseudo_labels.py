@@ -36,7 +36,8 @@ def write_labels(root: Path) -> Manifest:
             label[6:8] = 2
         write_image(root / "pseudo" / f"{index:03}{SUFFIX}", label)
         pixels = tuple(int((label == k).sum()) for k in range(3))
-        images.append(LabelledImage(f"{index:03}.png", f"{index:03}{SUFFIX}", (12, 16), pixels))
+        names = (f"{index:03}.png", f"{index:03}{SUFFIX}")
+        images.append(LabelledImage(*names, (12, 16), pixels, tuple(2 * n for n in pixels)))
     manifest = Manifest(CLASSES, images, [0.9, 0.8, 0.6], [[0.9, 0.8, 0.7]], {"seed": 0})
     manifest.write(root / "pseudo")
     return manifest
@@ -158,8 +159,9 @@ def test_copy_paste_goes_on_values(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         label[:, : 4 * index] = 255
         write_image(tmp_path / "pseudo" / entry.label, label)
         pixels = tuple(int((label == k).sum()) for k in range(3))
-        images.append(LabelledImage(entry.image, entry.label, (12, 16), pixels))
-    nothing = LabelledImage(*[f"003{end}" for end in (".png", SUFFIX)], (12, 16), (0, 0, 0))
+        images.append(LabelledImage(entry.image, entry.label, (12, 16), pixels, pixels))
+    names = [f"003{end}" for end in (".png", SUFFIX)]
+    nothing = LabelledImage(*names, (12, 16), (0, 0, 0), (192, 0, 0))
     write_image(tmp_path / "pseudo" / nothing.label, np.full((12, 16), 255, np.uint8))
     Manifest(CLASSES, [*images, nothing], [0.5] * 3).write(tmp_path / "pseudo")
     counts = {}
@@ -180,7 +182,8 @@ def test_copy_paste_without_images_values(tmp_path: Path) -> None:
     """The hardest class has no kept pixel: nothing is pasted and nothing fails."""
     manifest = write_labels(tmp_path)
     manifest.images = [
-        LabelledImage(i.image, i.label, i.size, (*i.pixels[:2], 0)) for i in manifest.images
+        LabelledImage(i.image, i.label, i.size, (*i.pixels[:2], 0), i.predicted)
+        for i in manifest.images
     ]
     manifest.class_mean = [0.9, 0.8, 0.0]
     manifest.write(tmp_path / "pseudo")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from mmengine.config import Config
 
 from tools.generate_labels import main
-from uda.data.pseudo_labels import MANIFEST, SUFFIX, Manifest
+from uda.data.pseudo_labels import MANIFEST, SUFFIX, LabelledImage, Manifest
 from uda.engine import label_generation
-from uda.engine.evaluate import LoadedNetwork, load_network
+from uda.engine.evaluate import LoadedNetwork, adapt_statistics, load_network
 from uda.engine.inference import mean_probs
 from uda.engine.label_generation import PROGRESS, generate_labels, target_set
 from uda.engine.label_settings import LabelSettings, label_settings
@@ -77,6 +78,8 @@ def test_written_values(run: Path, tmp_path: Path) -> None:
         assert label.dtype == np.uint8
         assert label.shape == image.size == (64, 64)
         assert tuple(int((label == k).sum()) for k in range(3)) == image.pixels
+        assert sum(image.predicted) == label.size
+        assert all(kept <= all_ for kept, all_ in zip(image.pixels, image.predicted, strict=True))
         assert set(np.unique(label)) <= {0, 1, 2, 255}
     assert 0 < manifest.kept_share() < 1
     assert len(manifest.thresholds) == 4  # batches of 2, 2, 2, 1
@@ -106,6 +109,44 @@ def test_labels_are_the_selectors_values(run: Path, tmp_path: Path) -> None:
         for entry, label in zip(entries, selector(probs).label, strict=True):
             written = cv2.imread(str(tmp_path / entry.label), cv2.IMREAD_UNCHANGED)
             np.testing.assert_array_equal(written, label.numpy())
+
+
+def test_class_counts_values() -> None:
+    """Each image's pixels are counted by their most probable class."""
+    labels = torch.tensor([[[0, 1], [1, 2]], [[2, 2], [2, 0]]])
+    probs = torch.nn.functional.one_hot(labels, 4).movedim(-1, 1).float()
+    assert label_generation.class_counts(probs).tolist() == [[1, 2, 1, 0], [1, 0, 3, 0]]
+
+
+def test_kept_shares_values() -> None:
+    """Kept pixels of a class over the predicted ones of it, over all images."""
+    images = [
+        LabelledImage("a.png", "a_l.png", (2, 2), (1, 0, 0), (2, 2, 0)),
+        LabelledImage("b.png", "b_l.png", (2, 2), (1, 1, 0), (2, 2, 0)),
+    ]
+    manifest = Manifest(["road", "car", "bus"], images, [0.9, 0.8, 0.0])
+    assert manifest.kept_shares().tolist() == [0.5, 0.25, 0.0]
+
+
+def test_target_statistics(run: Path, tmp_path: Path) -> None:
+    """Labels come from the network with the batch normalisation of the target images."""
+    settings = LabelSettings(selector={"type": "ConfidenceThreshold", "threshold": 0.0}, target_statistics=True)
+    manifest = generate(run, tmp_path / "target", settings=settings)
+    plain = generate(run, tmp_path / "plain", settings=replace(settings, target_statistics=False))
+    assert manifest.settings["target_statistics"]
+    assert not plain.settings["target_statistics"]
+    config = load_config(run / "config.py")
+    network = load_network(config, run / "run" / "iter_2.pth", "teacher")
+    adapt_statistics(network, config)
+    dataset = target_set(config)
+    item = dataset[0]
+    image = network.segmentor.data_preprocessor(
+        {"inputs": [item["inputs"]], "data_samples": [item["data_samples"]]}, False
+    )["inputs"]
+    wanted = mean_probs(network.segmentor, image).argmax(1)[0]
+    written = cv2.imread(str(tmp_path / "target" / f"0{SUFFIX}"), cv2.IMREAD_UNCHANGED)
+    assert (written == wanted.numpy()).mean() > 0.999
+    assert files(tmp_path / "target") != files(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])

@@ -46,7 +46,8 @@ def write_pseudo_labels(root: Path) -> Path:
         label = generator.choice(np.array([0, 1, 2, 255, 255, 255], np.uint8), (16, 16))
         assert cv2.imwrite(str(folder / f"{index}{SUFFIX}"), label)
         pixels = tuple(int((label == k).sum()) for k in range(3))
-        images.append(LabelledImage(f"{index}.png", f"{index}{SUFFIX}", (16, 16), pixels))
+        names = (f"{index}.png", f"{index}{SUFFIX}")
+        images.append(LabelledImage(*names, (16, 16), pixels, tuple(2 * n for n in pixels)))
     Manifest(CLASSES, images, [0.9, 0.8, 0.6]).write(folder)
     return folder
 

@@ -19,7 +19,7 @@ from uda.files import write_atomically
 MANIFEST = "manifest.json"
 # What stands in place of an image's suffix in the name of its pseudo-label.
 SUFFIX = "_pseudo_label.png"
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,14 @@ class LabelledImage:
         label: Path relative to the folder of the manifest.
         size: Height and width of the label in pixels; it may be smaller than the image.
         pixels: Kept pixels of each class.
+        predicted: Pixels of each class before any was rejected.
     """
 
     image: str
     label: str
     size: tuple[int, int]
     pixels: tuple[int, ...]
+    predicted: tuple[int, ...]
 
 
 @dataclass
@@ -64,6 +66,17 @@ class Manifest:
         rows = [image.pixels for image in self.images]
         return np.array(rows, np.int64).reshape(len(rows), len(self.classes)).T
 
+    def predicted(self) -> NDArray[np.int64]:
+        """Predicted pixels before any was rejected, (K, images)."""
+        rows = [image.predicted for image in self.images]
+        return np.array(rows, np.int64).reshape(len(rows), len(self.classes)).T
+
+    def kept_shares(self) -> NDArray[np.float64]:
+        """Share of the pixels predicted as a class that were kept, (K,); 0 where there are none."""
+        kept, predicted = self.pixels().sum(1), self.predicted().sum(1)
+        shares: NDArray[np.float64] = kept / np.maximum(predicted, 1)
+        return shares
+
     def kept_share(self) -> float:
         """Share of all pixels that have a label, in [0, 1]."""
         total = sum(image.size[0] * image.size[1] for image in self.images)
@@ -75,6 +88,7 @@ class Manifest:
         content = {
             "version": _VERSION,
             "kept_share": self.kept_share(),
+            "kept_shares": self.kept_shares().tolist(),
             # Of the kept pixels, those of each class; and how many images show it.
             "class_share": (kept / max(int(kept.sum()), 1)).tolist(),
             "class_images": (self.pixels() > 0).sum(1).tolist(),
@@ -104,7 +118,13 @@ class Manifest:
             known = {f.name for f in dataclasses.fields(cls)}
             found = cls(**{key: value for key, value in content.items() if key in known})
             found.images = [
-                LabelledImage(i["image"], i["label"], tuple(i["size"]), tuple(i["pixels"]))
+                LabelledImage(
+                    i["image"],
+                    i["label"],
+                    tuple(i["size"]),
+                    tuple(i["pixels"]),
+                    tuple(i["predicted"]),
+                )
                 for i in content["images"]
             ]
             if len(found.class_mean) != len(found.pixels()):

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from uda.data.listing.images import image_stems
 from uda.data.pseudo_labels import SUFFIX, LabelledImage, Manifest
 from uda.engine.deploy import inference_pipeline
-from uda.engine.evaluate import LoadedNetwork
+from uda.engine.evaluate import LoadedNetwork, adapt_statistics
 from uda.engine.inference import LABEL_LOADERS, mean_probs
 from uda.engine.label_settings import LabelSettings
 from uda.files import write_atomically
@@ -50,7 +50,9 @@ class _Pass:
 
     def content(self, key: str) -> bytes:
         """All of it as the bytes of a file; plain data and tensors."""
-        images = [[i.image, i.label, list(i.size), list(i.pixels)] for i in self.images]
+        images = [
+            [i.image, i.label, list(i.size), list(i.pixels), list(i.predicted)] for i in self.images
+        ]
         stored = io.BytesIO()
         torch.save(
             {
@@ -69,8 +71,8 @@ class _Pass:
         self.selector.load_state_dict(content["selector"])
         self.kept.load_state_dict(content["kept"])
         self.images = [
-            LabelledImage(image, label, (size[0], size[1]), tuple(pixels))
-            for image, label, size, pixels in content["images"]
+            LabelledImage(image, label, (size[0], size[1]), tuple(pixels), tuple(predicted))
+            for image, label, size, pixels, predicted in content["images"]
         ]
         self.thresholds = content["thresholds"]
 
@@ -94,7 +96,7 @@ def generate_labels(
     finished folder is returned as it is.
 
     Args:
-        network: From `load_network`.
+        network: From `load_network`; changed in place with `settings.target_statistics`.
         config: The run's config.
         checkpoint: The file that `network` was loaded from, for the manifest.
         out: Folder; made if missing.
@@ -127,6 +129,8 @@ def generate_labels(
     finished = _restored(out, key, done)
     if finished is not None:
         return finished
+    if settings.target_statistics:
+        adapt_statistics(network, config)
     total, first = len(dataset), len(done.images)
     order = np.random.default_rng(settings.seed).permutation(total).tolist()
     loader = DataLoader(
@@ -219,16 +223,27 @@ def _label_batch(
     height, width = items[0]["inputs"].shape[1:]
     image = segmentor.data_preprocessor(data, False)["inputs"]
     probs = mean_probs(segmentor, image, settings.scales, flip=settings.flip)
-    pseudo = done.selector(probs[:, :, :height, :width])  # without padding
+    probs = probs[:, :, :height, :width]  # without padding
+    pseudo = done.selector(probs)
     counts = done.kept.update(pseudo).tolist()
+    predicted = class_counts(probs).tolist()
     if isinstance(thresholds := getattr(done.selector, "threshold", None), Tensor):
         done.thresholds.append(thresholds.tolist())
     labels = pseudo.label.masked_fill(pseudo.weight == 0, IGNORE_INDEX)
     arrays = labels.to(torch.uint8).cpu().numpy()
-    for item, label, pixels in zip(items, arrays, counts, strict=True):
+    for item, label, kept, seen in zip(items, arrays, counts, predicted, strict=True):
         image_name, label_name = names[item["data_samples"].img_path]
         write_atomically(out / label_name, bytes(cv2.imencode(".png", label)[1]))
-        done.images.append(LabelledImage(image_name, label_name, (height, width), tuple(pixels)))
+        size = (height, width)
+        done.images.append(LabelledImage(image_name, label_name, size, tuple(kept), tuple(seen)))
+
+
+def class_counts(probs: Tensor) -> Tensor:
+    """Pixels predicted as each class, of probabilities (N, K, H, W): (N, K) int64."""
+    classes, number = probs.shape[1], len(probs)
+    image = torch.arange(number, device=probs.device).view(-1, 1, 1)
+    codes = (probs.argmax(1) + classes * image).flatten()
+    return torch.bincount(codes, minlength=number * classes).view(number, classes)
 
 
 def _key(told: Mapping[str, Any], origin: Mapping[str, Any], names: Mapping[str, Any]) -> str:

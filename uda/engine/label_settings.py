@@ -23,6 +23,8 @@ class LabelSettings:
             None: as validation does it. Labels are stored at this size.
         scales: Test-time augmentation: mean probabilities over these factors on that size.
         flip: Test-time augmentation: and over the mirror image.
+        target_statistics: Label with the batch normalisation of the target images
+            (`adapt_statistics`), which a start that has seen the source alone lacks.
     """
 
     selector: Mapping[str, Any] = field(default_factory=lambda: {"type": "InstanceAdaptive"})
@@ -31,6 +33,7 @@ class LabelSettings:
     scale: tuple[int, int] | None = None
     scales: Sequence[float] = (1.0,)
     flip: bool = False
+    target_statistics: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -53,6 +56,7 @@ class LabelSettings:
             "scale": None if self.scale is None else list(self.scale),
             "scales": list(self.scales),
             "flip": self.flip,
+            "target_statistics": self.target_statistics,
         }
 
 
