@@ -130,7 +130,9 @@ def test_kept_shares_values() -> None:
 
 def test_target_statistics(run: Path, tmp_path: Path) -> None:
     """Labels come from the network with the batch normalisation of the target images."""
-    settings = LabelSettings(selector={"type": "ConfidenceThreshold", "threshold": 0.0}, target_statistics=True)
+    settings = LabelSettings(
+        selector={"type": "ConfidenceThreshold", "threshold": 0.0}, target_statistics=True
+    )
     manifest = generate(run, tmp_path / "target", settings=settings)
     plain = generate(run, tmp_path / "plain", settings=replace(settings, target_statistics=False))
     assert manifest.settings["target_statistics"]

@@ -123,7 +123,9 @@ def test_statistics_grad() -> None:
         assert torch.autograd.gradcheck(run, (values,))
 
 
-@pytest.mark.parametrize("kind", ["auto", "source", "batch", "running", "blend", "cumulative"])
+@pytest.mark.parametrize(
+    "kind", ["auto", "source", "batch", "running", "blend", "cumulative", "stream"]
+)
 def test_statistics_leave_modes(kind: str) -> None:
     """Modes and hooks are as before, also after an error; without update nothing moves."""
     made = classifier().train()
@@ -136,6 +138,32 @@ def test_statistics_leave_modes(kind: str) -> None:
     assert (made.training, made[0].training, made[1].training) == (True, False, True)
     assert made[1].track_running_stats
     assert all(torch.equal(value, before[name]) for name, value in made.named_buffers())
+
+
+def test_statistics_stream_values() -> None:
+    """4 stored images, then batches of 2 and 4: 0.4 stored, 0.2 and 0.4 of these; no prior: 1/3."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = (
+        torch.randn(n, 2, 3, 4, dtype=torch.float64, generator=generator) for n in (2, 4)
+    )
+    moments = [(v.mean((0, 2, 3)), v.var((0, 2, 3))) for v in (first, second)]
+    for prior, (stored, one, two) in {4.0: (0.4, 0.2, 0.4), 0.0: (0.0, 1 / 3, 2 / 3)}.items():
+        layer = nn.BatchNorm2d(2).double()
+        layer.running_mean, layer.running_var = torch.randn(2).double(), torch.rand(2).double()
+        old = layer.running_mean.clone(), layer.running_var.clone()
+        statistics = Statistics("stream", prior=prior)
+        layer.num_batches_tracked += 1000  # of training, which do not count
+        statistics.start(layer)
+        with statistics.applied(layer, update=True):
+            layer(first)
+            found = layer(second)
+        mean, variance = (
+            stored * o + one * a + two * b for o, a, b in zip(old, *moments, strict=True)
+        )
+        torch.testing.assert_close(found, normalised(second, mean, variance))
+        with statistics.applied(layer, update=False):
+            torch.testing.assert_close(layer(first), normalised(first, mean, variance))
+        torch.testing.assert_close((layer.running_mean, layer.running_var), (mean, variance))
 
 
 def test_statistics_auto() -> None:

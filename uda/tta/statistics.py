@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from uda.selftraining.norm_statistics import norm_layers
 
-Kind = Literal["auto", "source", "batch", "running", "blend", "cumulative", "robust"]
-KINDS = ("auto", "source", "batch", "running", "blend", "cumulative", "robust")
+Kind = Literal["auto", "source", "batch", "running", "blend", "cumulative", "stream", "robust"]
+KINDS = ("auto", "source", "batch", "running", "blend", "cumulative", "stream", "robust")
 Rule = Callable[[_BatchNorm, Tensor], Tensor | None]
 
 
@@ -32,10 +32,13 @@ class Statistics:
             stored ones do not move (TENT). `"running"`: the same, and the stored ones follow with
             the layer's momentum (robusta's self-learning). `"blend"`: a mean of stored and batch's
             (Schneider et al., NeurIPS 2020). `"cumulative"`: mean over all batches so far.
+            `"stream"`: mean over all images so far, and the stored ones as N images before them:
+            the source at first, adaptive batch normalisation of the whole stream in the end.
             `"robust"`: the stored ones follow the batch's and normalise, with gradient through the
             batch's part (RoTTA). `"auto"`: `"batch"` for 16 images or more, else `"blend"`: safe
             for single images.
-        prior: N of `"blend"`: the stored statistics count as N images, their share is N/(N+n).
+        prior: N of `"blend"` and `"stream"`: the stored statistics count as N images; their share
+            is N / (N + n) for n images of the batch or of the stream so far.
         share: A fixed share of the stored statistics in [0, 1] instead.
         mean: Whether `"blend"` takes the mean from the batch at all.
         variance: And the variance. It is the unbiased one, as in the released code.
@@ -63,8 +66,8 @@ class Statistics:
             raise ValueError(f"momentum has to lie in [0, 1], not {self.momentum}.")
 
     def start(self, network: nn.Module) -> None:
-        """Make a network ready for its first batch: cumulative statistics count from 0."""
-        if self.kind == "cumulative":
+        """Make a network ready for its first batch: those of a stream count from 0."""
+        if self.kind in ("cumulative", "stream"):
             for layer in norm_layers(network).values():
                 if layer.num_batches_tracked is not None:
                     layer.num_batches_tracked.zero_()
@@ -98,7 +101,8 @@ class Statistics:
 
     def rule(self, *, update: bool) -> Rule | None:
         """What is done with the input of each layer before its forward."""
-        if self.kind == "source" or (not update and self.kind in ("cumulative", "robust")):
+        stores = ("cumulative", "stream", "robust")
+        if self.kind == "source" or (not update and self.kind in stores):
             return None
         return {
             "auto": self._auto,
@@ -106,6 +110,7 @@ class Statistics:
             "running": _follow if update else _by_batch,
             "blend": self._blend,
             "cumulative": _cumulate,
+            "stream": self._follow_stream,
             "robust": self._robust,
         }[self.kind]
 
@@ -132,6 +137,17 @@ class Statistics:
         variance = torch.lerp(variance, old_variance, stored) if self.variance else old_variance
         layer.training = False
         return _renormalised(layer, values, mean, variance)
+
+    def _follow_stream(self, layer: _BatchNorm, values: Tensor) -> None:
+        mean, variance = _moments(values.detach(), unbiased=True)
+        images = values.shape[0]
+        seen = _counted(layer, images)
+        weight = images / (self.prior + seen.to(mean.dtype))
+        old_mean, old_variance = _stored(layer)
+        _store(
+            layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight)
+        )
+        layer.training = False
 
     def _robust(self, layer: _BatchNorm, values: Tensor) -> Tensor:
         mean, variance = _moments(values, unbiased=False)
@@ -191,14 +207,19 @@ def _follow(layer: _BatchNorm, values: Tensor) -> None:
 def _cumulate(layer: _BatchNorm, values: Tensor) -> None:
     """Replace at the first batch, then the plain mean over batches; the result normalises."""
     mean, variance = _moments(values.detach(), unbiased=True)
-    counter = layer.num_batches_tracked
-    if counter is None:
-        raise ValueError("Cumulative statistics need layers that count their batches.")
-    counter += 1
     old_mean, old_variance = _stored(layer)
-    weight = 1 / counter.to(mean.dtype)
+    weight = 1 / _counted(layer, 1).to(mean.dtype)
     _store(layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight))
     layer.training = False
+
+
+def _counted(layer: _BatchNorm, number: int) -> Tensor:
+    """The layer's counter, after so many more batches, or images."""
+    counter = layer.num_batches_tracked
+    if counter is None:
+        raise ValueError("Statistics of a stream need layers that count their batches.")
+    counter += number
+    return counter
 
 
 def _moments(values: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:

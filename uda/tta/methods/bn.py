@@ -19,8 +19,9 @@ class BN(Method):
     adaptation", NeurIPS 2020; Nado et al., 2020.
 
     Args:
-        kind: `"auto"`, `"batch"`, `"running"`, `"blend"` or `"cumulative"`, see `Statistics`.
-        prior: Number N of images that the stored statistics of `"blend"` count for.
+        kind: `"auto"`, `"batch"`, `"running"`, `"blend"`, `"cumulative"` or `"stream"`, see
+            `Statistics`.
+        prior: Number N of images that the stored statistics of `"blend"` and `"stream"` count for.
         share: Their fixed share in [0, 1] instead.
         mean: Whether `"blend"` takes the mean from the batch.
         variance: And the variance.
