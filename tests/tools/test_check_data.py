@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.bad_input.files import again, cut, rename
 from tests.engine.tiny_run import PROJECT, data_config, pseudo_labelled, write_config
@@ -212,3 +214,29 @@ def test_target_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "validation: 2 images and 2 labels, 64x64 pixels",
         "0 errors, 0 warnings",
     ]
+
+
+@pytest.mark.parametrize("name", ["daformer", "source_only"])
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (2048, 1024)])
+def test_template_for_two_folders_is_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, size: tuple[int, int]
+) -> None:
+    """With its own sizes, images of the usual shapes bring no finding."""
+    labels = np.arange(7, dtype=np.uint8).repeat(size[1] // 7 + 1)[: size[1], None]
+    pictures = {
+        "images": np.zeros((size[1], size[0], 3), np.uint8),
+        "labels": np.broadcast_to(labels, (size[1], size[0])),
+    }
+    for kind, pixels in pictures.items():
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / kind / f"{number}.png")
+    place = "train_dataloader.dataset"
+    options = [
+        f"{place}.source.data_root={tmp_path}",
+        f"{place}.source.label_map=None",
+        f"{place}.target.data_root={tmp_path / 'images'}",
+    ]
+    config = PROJECT / f"configs/{name}/two_folders_{name}.py"
+    assert run(config, "--cfg-options", *options[: 3 if name == "daformer" else 2]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
