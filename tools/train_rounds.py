@@ -73,7 +73,10 @@ def told(number: int, what: str, manifest: Any) -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, TypeError, ValueError, FloatingPointError) as error:
-        from uda.engine.train import one_sentence
+    except Exception as error:
+        from uda.engine.failures import explained
 
-        sys.exit(f"error: {one_sentence(error)}")
+        told = explained(error)
+        if told is None:
+            raise
+        sys.exit(told)
