@@ -124,5 +124,10 @@ def line_of(name: str, result: dict[str, Any]) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    except Exception as error:
+        from uda.engine.failures import explained
+
+        told = explained(error)
+        if told is None:
+            raise
+        sys.exit(told)

@@ -23,9 +23,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
-        description="Read every image and label of a config as training would, and tell what "
-        "would stop or spoil a run. Exit status: 0 nothing or warnings only, 1 errors, 2 the "
-        "config cannot be used.",
+        description="Read every image and label of a config as training would, and the weights it "
+        "starts from, and tell what would stop or spoil a run. Exit status: 0 nothing or "
+        "warnings only, 1 errors, 2 the config cannot be used.",
         epilog="example: python tools/check_data.py configs/daformer/camvid_day2dusk_daformer.py",
     )
     parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
@@ -72,12 +72,15 @@ def check(options: argparse.Namespace) -> int:
     from uda.data.check.run import check_sets
     from uda.data.check.table import print_report
     from uda.data.pairs import build_sampling
+    from uda.engine.start_check import check_start
     from uda.engine.train import load_config
 
     config = load_config(options.config, options.cfg_options)
     sets = sets_of(config)
     sampling = build_sampling(config.train_dataloader.dataset.get("sampling"))
     report = check_sets(sets, sampling=sampling, workers=options.workers, limit=options.limit)
+    report.findings += check_start(config)
+    report.sort()
     print_report(report, Console())
     if options.out is not None:
         report.save(options.out)

@@ -13,9 +13,10 @@ _base_ = [
 # CHANGE: the classes to learn. Their position is their train id: road 0, building 1, ...
 classes = ["road", "building", "pole", "vegetation", "sky", "person", "vehicle"]
 folder = dict(type="FolderDataset", classes=classes)
-# CHANGE: the size (width, height) images are brought to, here with a random factor. Small sizes
-# train fast, but lose thin objects.
-resize = dict(type="RandomResize", scale=(320, 240), ratio_range=(0.75, 1.6), keep_ratio=True)
+# CHANGE: the box (width, height) that images are brought to fit, here with a random factor. This
+# one makes the shorter side of an image 240 or more, whatever its shape up to 1:2, so that the crop
+# lies inside. Small sizes train fast, but lose thin objects.
+resize = dict(type="RandomResize", scale=(480, 240), ratio_range=(1.0, 1.6), keep_ratio=True)
 flip = dict(type="RandomFlip", prob=0.5)
 train_dataloader = dict(
     batch_size=4,  # CHANGE: pairs of images an iteration; lower it if memory runs out
@@ -99,7 +100,7 @@ train_dataloader = dict(
 #         test_mode=True,
 #         pipeline=[
 #             dict(type="LoadImage"),
-#             dict(type="Resize", scale=(320, 240), keep_ratio=True),
+#             dict(type="Resize", scale=(480, 240), keep_ratio=True),
 #             dict(type="LoadLabel"),
 #             dict(type="PackSegInputs"),
 #         ],

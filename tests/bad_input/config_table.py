@@ -186,6 +186,13 @@ TOGETHER = [
         "model.data_preprocessor.size=(32, 64); set both to the same (height, width).",
     ),
     settings(
+        "resume without skipping",
+        {"train_cfg.fast_forward_on_resume": True},
+        "{root}/config.py: train_cfg.fast_forward_on_resume=True: a resumed run would see the "
+        "images of its first iterations again and end in other weights than a straight one; leave "
+        "it out. Skipping costs nothing here: DrawSampler counts and reads no image.",
+    ),
+    settings(
         "source without labels",
         {f"{SOURCE}.label_dir": None},
         "{root}/config.py: train_dataloader.dataset.source has no label_dir: the source needs "

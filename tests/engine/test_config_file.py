@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,22 @@ def test_fault_in_a_base_errors(tmp_path: Path, text: str, message: str) -> None
     config.write_text("_base_ = ['base.py']\n")
     with pytest.raises(ValueError, match=message.format(base=base)):
         read_config(config)
+
+
+@pytest.mark.parametrize(("value", "was"), [("None", "None"), ("[1]", "no dict but of type list")])
+def test_dict_over_none_errors(tmp_path: Path, value: str, was: str) -> None:
+    """A dict over something else says how to write it; so written, it takes its place."""
+    (tmp_path / "base.py").write_text(f"loader = {value}\n")
+    config = tmp_path / "config.py"
+    config.write_text("_base_ = ['base.py']\nloader = dict(size=1, more=dict(a='of type'))\n")
+    told = (
+        f"config {config} gives loader as a dict, which in its base is {was}, so that there is "
+        "nothing to change: write loader=dict(_delete_=True, ...) to put it in place of that."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        read_config(config)
+    config.write_text("_base_ = ['base.py']\nloader = dict(_delete_=True, size=1)\n")
+    assert read_config(config).loader == {"size": 1}
 
 
 def test_other_files_errors(tmp_path: Path) -> None:

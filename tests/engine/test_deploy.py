@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from mmcv.transforms import TRANSFORMS
 from mmengine.config import Config
+from PIL import Image
 
+from uda.data.images import ORIENTATION
 from uda.engine.deploy import inference_pipeline
 
 from .tiny_run import PROJECT, make_runner, write_data
@@ -23,7 +27,7 @@ TRAINING = [
     PACK,
 ]
 SETTLED = [
-    {"type": "LoadImageFromFile"},
+    {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"},
     {"type": "Resize", "scale": (32, 24), "keep_ratio": True},
     {"type": "AdjustGamma", "gamma": 2.0},
     PACK,
@@ -65,6 +69,21 @@ def test_inference_pipeline_of_validation_values() -> None:
     found = inference_pipeline(given)
     names = ["LoadImageFromFile", "Resize", "LoadAnnotations"]
     assert [step["type"] for step in found] == names
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_deployed_reading_equals_that_of_training(tmp_path: Path, suffix: str) -> None:
+    """An image with an EXIF orientation is used as stored by both, to the bit."""
+    image = Image.fromarray(np.arange(24 * 40 * 3, dtype=np.uint8).reshape(24, 40, 3))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    image.save(tmp_path / f"turned{suffix}", exif=exif)
+    info = {"img_path": str(tmp_path / f"turned{suffix}")}
+    deployed = TRANSFORMS.build(SETTLED[0])(dict(info))["img"]
+    assert deployed.shape == (24, 40, 3)
+    assert np.array_equal(deployed, TRANSFORMS.build({"type": "LoadImage"})(dict(info))["img"])
+    turned = TRANSFORMS.build({"type": "LoadImageFromFile"})(dict(info))["img"]
+    assert turned.shape == (40, 24, 3)  # what is avoided
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from uda.engine.train import build_runner, load_config
 from uda.methods import PlainOptimiser
 from uda.structures import Batch, Labelled, Unlabelled
 
+from .test_resume import METHODS
 from .test_run import assert_same_run
 from .tiny_run import PROJECT, model_config, write_config
 
@@ -146,7 +149,12 @@ def operations_of_a_step(model: dict[str, Any]) -> set[str]:
     built.to("meta")
     image = torch.zeros(2, 3, 64, 64, device="meta")
     label = torch.zeros(2, 64, 64, dtype=torch.int64, device="meta")
-    optimiser = PlainOptimiser(torch.optim.AdamW(built.method.student.parameters()))
+    opponents = {
+        name: PlainOptimiser(torch.optim.Adam(network.parameters()))
+        for name, network in built.method.opponents().items()
+    }
+    student = torch.optim.AdamW(built.method.trained().parameters())
+    optimiser = PlainOptimiser(student, opponents=opponents)
     with Operations() as operations:
         built.method.training_step(Batch(Labelled(image, label), Unlabelled(image)), optimiser)
     return operations.names
@@ -171,7 +179,31 @@ def published(name: str) -> dict[str, Any]:
     return model
 
 
-MODELS_TO_STEP = {
+def changed(**parts: Any) -> dict[str, Any]:
+    """The tiny model with other parts in its method."""
+    model = model_config()
+    model["method"].update(parts)
+    return model
+
+
+def resumable(name: str) -> dict[str, Any]:
+    """The tiny model with a method of `test_resume.py`."""
+    return model_config(method=copy.deepcopy(METHODS[name]))
+
+
+# A new method, and a new part by itself or in a method of `test_resume.py`, joins here;
+# `test_tables.py` tells what is missing.
+MODELS_TO_STEP: dict[str, Callable[[], dict[str, Any]]] = {
+    **{f"method {name}": partial(resumable, name) for name in METHODS},
+    "entropy percentile": lambda: changed(selector={"type": "EntropyPercentile"}),
+    "entropy weight": lambda: changed(selector={"type": "EntropyWeight"}),
+    "divergence": lambda: changed(
+        teacher={"type": "TeacherPair"}, selector={"type": "TeacherDivergence"}
+    ),
+    "no view": lambda: changed(view={"type": "NoView"}),
+    "torchvision": lambda: changed(
+        view={"type": "TorchvisionView", "transforms": [{"type": "RandomInvert", "p": 1.0}]}
+    ),
     "confidence share": lambda: every_part("ConfidenceShare"),
     "confidence threshold": lambda: every_part("ConfidenceThreshold"),
     "class-balanced": lambda: every_part("ClassBalancedThreshold"),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -46,6 +49,64 @@ def test_memory_values() -> None:
     assert told is not None
     assert told.startswith("error: there is not enough memory (")
     assert told.endswith(advice)
+
+
+@pytest.mark.parametrize(
+    "library",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be reported later.",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_memory_of_libraries_values(library: str) -> None:
+    """Plain RuntimeErrors, of which the first line is told."""
+    told = explained(RuntimeError(library))
+    assert told is not None
+    assert told.startswith(f"error: there is not enough memory ({library.splitlines()[0]}). Set ")
+    assert "\n" not in told
+
+
+def test_gpu_values() -> None:
+    """One that is not there for this process, and one that this torch is not made for."""
+    for cause in (
+        "No CUDA GPUs are available",
+        "CUDA error: no kernel image is available for execution on the device\nMore.",
+        "The NVIDIA driver on your system is too old (found version 1).",
+    ):
+        assert explained(RuntimeError(cause)) == (
+            f"error: the GPU cannot be used ({cause.splitlines()[0]}). Look at nvidia-smi and at "
+            "CUDA_VISIBLE_DEVICES, or install a torch that fits the card and its driver; with "
+            'CUDA_VISIBLE_DEVICES="" the run takes the CPU.'
+        )
+
+
+class Killed(Dataset[int]):
+    """A data set whose reading ends its process, as a system short of memory does."""
+
+    def __len__(self) -> int:
+        """One item."""
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        """Die."""
+        os.kill(os.getpid(), signal.SIGKILL)
+        return index
+
+
+def test_killed_loader_process_values() -> None:
+    """A real one, by torch's own error."""
+    with pytest.raises(RuntimeError, match="DataLoader worker") as error:
+        next(iter(DataLoader(Killed(), num_workers=1)))
+    told = explained(error.value)
+    assert told is not None
+    assert told.startswith("error: a process that reads images has gone (DataLoader worker (pid")
+    assert told.endswith(
+        "), most often because memory or shared memory (/dev/shm) is used up. Set "
+        "train_dataloader.num_workers and val_dataloader.num_workers lower (0: no such process), "
+        "or ask for more memory."
+    )
+    assert explained(RuntimeError("The helper exited unexpectedly")) is None
 
 
 def test_other_process_values(monkeypatch: pytest.MonkeyPatch) -> None:

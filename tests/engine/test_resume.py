@@ -38,7 +38,8 @@ def _method(**changes: Any) -> dict[str, Any]:
     return {**model_config()["method"], **changes}
 
 
-# What can be resumed. A new method or part with a state joins here.
+# What can be resumed. A new method or part with a state or draws joins here; `test_tables.py` tells
+# what is missing.
 METHODS: dict[str, dict[str, Any]] = {
     "source_only": {"type": "SourceOnly"},
     "adversarial": {

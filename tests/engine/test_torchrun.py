@@ -47,6 +47,7 @@ def test_one_failure_stops_all(tmp_path: Path) -> None:
     cause = rf"error in process ([01]) of 2: cannot read image file {re.escape(str(image))}: it is"
     failed = re.search(cause, told)
     assert failed, told
+    assert "MKL_NUM_THREADS" not in told  # no advice of libraries before the run
     # The other one was waiting for it, or torchrun has ended it.
     assert f"[rank{failed[1]}]: Traceback" not in told
     assert not list((tmp_path / "run").glob("iter_*.pth"))

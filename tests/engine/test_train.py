@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from pathlib import Path
 
 import pytest
 import torch
+from mmengine.utils.dl_utils import set_multi_processing
 
 from uda.engine.config_values import HIGHEST_SEED
-from uda.engine.train import check_unused, fix_seed, load_config, set_precision, start_gloo
+from uda.engine.train import (
+    check_unused,
+    fix_seed,
+    load_config,
+    set_precision,
+    set_threads,
+    start_gloo,
+)
 
 from .tiny_run import write_config
 
@@ -66,3 +76,17 @@ def test_check_unused_errors(tmp_path: Path) -> None:
         ValueError, match=r"an earlier run \(iter_12\.pth\)\. Go on with it by --res"
     ):
         check_unused(tmp_path)
+
+
+def test_threads_of_several_processes_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set without a warning in each process, as mmengine would; what is set already stays."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    with pytest.warns(UserWarning, match="MKL_NUM_THREADS"):
+        set_multi_processing(distributed=True)
+    monkeypatch.delenv("MKL_NUM_THREADS")
+    set_threads()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        set_multi_processing(distributed=True)
+    assert (os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"]) == ("3", "1")

@@ -7,11 +7,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+from PIL import Image
 
 from tests.bad_input.files import again, cut, rename
-from tests.engine.tiny_run import PROJECT, data_config, pseudo_labelled, write_config
+from tests.engine.tiny_run import (
+    PROJECT,
+    data_config,
+    model_config,
+    pseudo_labelled,
+    write_config,
+)
 from tools.check_data import main
 
 
@@ -212,3 +224,100 @@ def test_target_alone(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "validation: 2 images and 2 labels, 64x64 pixels",
         "0 errors, 0 warnings",
     ]
+
+
+@pytest.mark.parametrize("name", ["daformer", "source_only"])
+@pytest.mark.parametrize("size", [(640, 480), (1280, 720), (2048, 1024)])
+def test_template_for_two_folders_is_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, size: tuple[int, int]
+) -> None:
+    """With its own sizes, images of the usual shapes bring no finding."""
+    labels = np.arange(7, dtype=np.uint8).repeat(size[1] // 7 + 1)[: size[1], None]
+    pictures = {
+        "images": np.zeros((size[1], size[0], 3), np.uint8),
+        "labels": np.broadcast_to(labels, (size[1], size[0])),
+    }
+    for kind, pixels in pictures.items():
+        (tmp_path / kind).mkdir()
+        for number in range(2):
+            Image.fromarray(np.ascontiguousarray(pixels)).save(tmp_path / kind / f"{number}.png")
+    place = "train_dataloader.dataset"
+    options = [
+        f"{place}.source.data_root={tmp_path}",
+        f"{place}.source.label_map=None",
+        f"{place}.target.data_root={tmp_path / 'images'}",
+    ]
+    config = PROJECT / f"configs/{name}/two_folders_{name}.py"
+    assert run(config, "--cfg-options", *options[: 3 if name == "daformer" else 2]) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+
+
+def start_of(folder: Path, *, classes: int = 3) -> Path:
+    """A checkpoint of the tiny model."""
+    model = model_config()
+    model["network"]["decode_head"]["num_classes"] = classes
+    init_default_scope("mmseg")
+    file = folder / f"classes_{classes}.pth"
+    built: Any = MODELS.build(model)
+    built.init_weights()  # as in a run: now the terms have their frozen encoders
+    torch.save({"state_dict": built.state_dict()}, file)
+    return file
+
+
+@pytest.mark.parametrize("place", ["load_from", "model.start.checkpoint"])
+def test_weights_a_run_starts_from(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """Missing, damaged, of other classes: in the table as in training; one that fits: nothing."""
+    fits, other = start_of(tmp_path), start_of(tmp_path, classes=5)
+    damaged = tmp_path / "damaged.pth"
+    damaged.write_bytes(fits.read_bytes()[:2000])
+    if place != "load_from":
+        config.write_text(config.read_text() + "model['start'] = dict(checkpoint='')\n")
+    assert run(config, "--cfg-options", f"{place}={fits}") == 0
+    capsys.readouterr()
+    sentences = {
+        tmp_path / "gone.pth": f"{tmp_path / 'gone.pth'}.",
+        damaged: f"{damaged} cannot be read as one",
+        other: "(a network of 5 classes in the file, of 3 here)",
+    }
+    for file, sentence in sentences.items():
+        out = tmp_path / "report.json"
+        assert run(config, "--cfg-options", f"{place}={file}", "--out", str(out)) == 1
+        assert "1 error, 0 warnings" in capsys.readouterr().out
+        (finding,) = json.loads(out.read_text())["findings"]
+        assert (finding["dataset"], finding["kind"]) == ("model", "start weights")
+        assert sentence in finding["text"]
+
+
+def test_batch_of_one_with_batch_norm(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A head that pools to one pixel: with two images it works, with one it is an error."""
+    text = config.read_text()
+    head = {
+        "type": "PSPHead",
+        "in_channels": 16,
+        "in_index": 3,
+        "channels": 8,
+        "pool_scales": (1, 2),
+        "num_classes": 3,
+        "norm_cfg": {"type": "BN"},
+    }
+    config.write_text(text + f"model['network']['decode_head'] = {head!r}\n")
+    assert run(config) == 0
+    assert "0 errors, 0 warnings" in capsys.readouterr().out
+    out = tmp_path / "report.json"
+    for options in (["train_dataloader.batch_size=1"], ["model.micro_batches=2"]):
+        assert run(config, "--out", str(out), "--cfg-options", *options) == 1
+        (finding,) = json.loads(out.read_text())["findings"]
+        assert (finding["dataset"], finding["kind"]) == ("model", "lone value")
+        assert "A BatchNorm layer got a single value of each channel" in finding["text"]
+        assert "Set train_dataloader.batch_size to at least 2" in finding["text"]
+
+
+def test_model_that_cannot_be_built(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What a constructor refuses is a row of the table."""
+    assert run(config, "--cfg-options", "model.method.teacher.decay=2.0") == 1
+    printed = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert "the model cannot be built: decay" in printed

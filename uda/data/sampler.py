@@ -71,9 +71,8 @@ class DrawSampler(Sampler[tuple[int, int]]):
         """Begin the next iteration over the sampler after `num_samples` draws of this process.
 
         Counted from the first draw, not from the present position: a resumed run passes
-        iterations done x batch size. mmengine's loop does so by itself; with
-        `train_cfg.fast_forward_on_resume=True` it does not, and a resumed run begins with the
-        first draws again.
+        iterations done x batch size. mmengine's loop does so by itself, unless
+        `train_cfg.fast_forward_on_resume=True`, which the check of configs refuses.
 
         Raises:
             ValueError: The number is negative.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
+from torch import Tensor
 
 from uda.engine.checkpoint_files import BACKEND, LAST, WholeFiles
 from uda.engine.deploy import write_deploy_checkpoints
@@ -194,20 +196,32 @@ class FittingCheckpoint(Hook):
             ValueError: The first that differ, and what kind of checkpoint is needed.
         """
         state = checkpoint.get("state_dict", checkpoint)
-        state = {name.removeprefix("module."): value for name, value in state.items()}
-        own = unwrapped(runner).state_dict()
-        differences = first_differences(own, state)
-        if not differences:
-            return
-        shown = "; ".join(differences[:_SHOWN])
-        if len(differences) > _SHOWN:
-            shown += f"; and {len(differences) - _SHOWN} more"
         origin = runner.cfg.get("load_from") or "The checkpoint"
-        shown += class_counts(own, state)
-        single = not any(name.startswith("method.") for name in state)
-        raise ValueError(
-            f"{origin} does not fit the networks of this run: {shown}. "
-            + ("It holds one network alone, as deploy checkpoints do. " if single else "")
-            + "--resume and load_from need a full checkpoint (iter_*.pth) of a run with the same "
-            "network and method; use that run's config, or another work_dir to start afresh."
-        )
+        told = misfit(unwrapped(runner).state_dict(), state, origin)
+        if told is not None:
+            raise ValueError(told)
+
+
+def misfit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], origin: str) -> str | None:
+    """The sentence for a checkpoint of other networks; None if it fits.
+
+    Args:
+        own: Weights of the run by name.
+        state: Those of the checkpoint, with or without a leading "module.".
+        origin: Where they come from.
+    """
+    state = {name.removeprefix("module."): value for name, value in state.items()}
+    differences = first_differences(own, state)
+    if not differences:
+        return None
+    shown = "; ".join(differences[:_SHOWN])
+    if len(differences) > _SHOWN:
+        shown += f"; and {len(differences) - _SHOWN} more"
+    shown += class_counts(own, state)
+    single = not any(name.startswith("method.") for name in state)
+    return (
+        f"{origin} does not fit the networks of this run: {shown}. "
+        + ("It holds one network alone, as deploy checkpoints do. " if single else "")
+        + "--resume and load_from need a full checkpoint (iter_*.pth) of a run with the same "
+        "network and method; use that run's config, or another work_dir to start afresh."
+    )

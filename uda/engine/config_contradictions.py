@@ -16,6 +16,7 @@ _NEEDS = {
 
 def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     """Sentences about what does not go together in a config, each with its place."""
+    yield from _loop(config)
     yield from _schedules(config)
     yield from _accumulation(config)
     yield from _processes(config)
@@ -42,6 +43,15 @@ def missing(config: Mapping[str, Any]) -> Iterator[str]:
         "source"
     ):
         yield "train_dataloader.dataset has no source: there is nothing to learn from."
+
+
+def _loop(config: Mapping[str, Any]) -> Iterator[str]:
+    if (config.get("train_cfg") or {}).get("fast_forward_on_resume"):
+        yield (
+            "train_cfg.fast_forward_on_resume=True: a resumed run would see the images of its "
+            "first iterations again and end in other weights than a straight one; leave it out. "
+            "Skipping costs nothing here: DrawSampler counts and reads no image."
+        )
 
 
 def _schedules(config: Mapping[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import Any
 
 from mmengine.config import Config
 
+# How mmengine says that a config changes keys of a dict which is none in the base.
+_NO_DICT = re.compile(
+    r"(\w+)=.* in child config cannot inherit from base because .* of type <class '(\w+)'> in",
+    re.DOTALL,
+)
 _LONGEST = 120  # characters of what mmengine says, which may hold half a config
 
 
@@ -60,6 +66,14 @@ def _unreadable(file: Path, error: Exception) -> str:
     told = (str(cause).splitlines() or [""])[0].partition(" (<unknown>")[0].strip()
     place, line = _place(file, error)
     where = f"config {place}" + (f", line {line}" if line else "")
+    no_dict = _NO_DICT.match(str(cause))
+    if no_dict:
+        key, kind = no_dict.groups()
+        was = "None" if kind == "NoneType" else f"no dict but of type {kind}"
+        return (
+            f"{where} gives {key} as a dict, which in its base is {was}, so that there is nothing "
+            f"to change: write {key}=dict(_delete_=True, ...) to put it in place of that."
+        )
     return f"{where} cannot be read: {type(cause).__name__}: {told}"
 
 

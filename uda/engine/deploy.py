@@ -18,9 +18,10 @@ from uda.models import SegmentationNetwork
 _BY_CHANCE = ("Random", "Albu", "PhotoMetric", "HardClass")
 # mmseg knows its own loaders by name: it drops the one for labels when there are none.
 _MMSEG_LOADERS = {
-    "LoadImage": "LoadImageFromFile",
-    "LoadLabel": "LoadAnnotations",
-    "LoadPseudoLabel": "LoadAnnotations",
+    # It would turn an image by its EXIF orientation, which no image of training was.
+    "LoadImage": {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"},
+    "LoadLabel": {"type": "LoadAnnotations"},
+    "LoadPseudoLabel": {"type": "LoadAnnotations"},
 }
 
 
@@ -97,10 +98,7 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
         domain = pairs.source if pairs.get("target") is None else pairs.target
         steps = [_nominal_size(step) for step in domain.pipeline]
         steps = [step for step in steps if not step["type"].startswith(_BY_CHANCE)]
-    return [
-        {"type": _MMSEG_LOADERS[step["type"]]} if step["type"] in _MMSEG_LOADERS else dict(step)
-        for step in steps
-    ]
+    return [dict(_MMSEG_LOADERS.get(step["type"], step)) for step in steps]
 
 
 def _nominal_size(step: Mapping[str, Any]) -> Mapping[str, Any]:

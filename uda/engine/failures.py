@@ -9,7 +9,17 @@ from mmengine.dist import get_rank, get_world_size
 _TOLD = (OSError, TypeError, ValueError, FloatingPointError)
 # How gloo and NCCL begin or end when a process at the other side has gone.
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "NCCL communicator was")
-_NO_MEMORY = ("can't allocate memory", "out of memory")
+# Of torch on a CPU and a GPU, and of its libraries where they cannot get theirs.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+# A GPU is there but not for this process, or too old or new for this torch.
+_NO_GPU = ("No CUDA GPUs are available", "no kernel image is available", "NVIDIA driver")
+# torch's words for a loader process that the system ended, most often for lack of memory.
+_READER_GONE = ("is killed by signal", "exited unexpectedly")
 
 
 def explained(error: BaseException) -> str | None:
@@ -25,6 +35,18 @@ def explained(error: BaseException) -> str | None:
         told = (
             f"there is not enough memory ({told.splitlines()[0]}). Set model.micro_batches=2, a "
             "smaller train_dataloader.batch_size or crop, or train with --amp bf16."
+        )
+    elif _says(error, _NO_GPU):
+        told = (
+            f"the GPU cannot be used ({told.splitlines()[0]}). Look at nvidia-smi and at "
+            "CUDA_VISIBLE_DEVICES, or install a torch that fits the card and its driver; with "
+            'CUDA_VISIBLE_DEVICES="" the run takes the CPU.'
+        )
+    elif _says(error, _READER_GONE) and "DataLoader worker" in told:
+        told = (
+            f"a process that reads images has gone ({told.splitlines()[0]}), most often because "
+            "memory or shared memory (/dev/shm) is used up. Set train_dataloader.num_workers and "
+            "val_dataloader.num_workers lower (0: no such process), or ask for more memory."
         )
     elif _says(error, _PEER_GONE):
         told = "another process of this run has failed; its own message says why."

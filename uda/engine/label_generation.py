@@ -172,7 +172,7 @@ def target_set(config: Config, scale: tuple[int, int] | None = None) -> Any:
         )
     steps = [dict(s) for s in inference_pipeline(config) if s["type"] not in LABEL_LOADERS]
     if steps and steps[0]["type"] == "LoadImageFromFile":
-        steps[0] = {"type": "LoadImage"}  # as in training: not turned by EXIF
+        steps[0] = {"type": "LoadImage"}  # as in training
     if scale is not None:
         resize = {"type": "Resize", "scale": tuple(scale), "keep_ratio": True}
         steps = [{"type": "LoadImage"}, resize, {"type": "PackSegInputs"}]

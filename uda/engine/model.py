@@ -190,14 +190,10 @@ class DomainAdaptation(BaseModel):
         try:
             log = self.method.training_step(batch, optimiser, further)
         except ValueError as error:
-            if _LONE_VALUE not in str(error):
+            told = lone_value(error, batch.source.image, self.method)
+            if told is None:
                 raise
-            raise ValueError(
-                "A BatchNorm layer got a single value of each channel, which has no variance: "
-                f"{_images(batch)}{_parts(self.method)}. Set train_dataloader.batch_size to at "
-                "least 2, or use a head without BatchNorm behind global pooling (norm_cfg of "
-                "another type)."
-            ) from error
+            raise ValueError(told) from error
         self.watch.record(log, self.iteration)
         if not self.watch.refused:
             self.log.add(log)
@@ -268,13 +264,30 @@ def start_settings(start: Mapping[str, str] | None) -> dict[str, str]:
     return settings
 
 
+def lone_value(error: ValueError, image: Tensor, method: Method) -> str | None:
+    """The sentence for torch's error about BatchNorm of one value; None for any other error.
+
+    Args:
+        error: From a pass of the method.
+        image: Source images of the batch (N, 3, H, W).
+        method: The method.
+    """
+    if _LONE_VALUE not in str(error):
+        return None
+    return (
+        "A BatchNorm layer got a single value of each channel, which has no variance: "
+        f"{_images(image)}{_parts(method)}. Set train_dataloader.batch_size to at least 2, or use "
+        "a head without BatchNorm behind global pooling (norm_cfg of another type)."
+    )
+
+
 def _parts(method: Method) -> str:
     count = getattr(method.student, "micro_batches", 1)
     return f", and model.micro_batches={count} cuts it into parts" if count > 1 else ""
 
 
-def _images(batch: Batch) -> str:
-    count, _, height, width = batch.source.image.shape
+def _images(image: Tensor) -> str:
+    count, _, height, width = image.shape
     return f"the batch has {count} image{'s' * (count > 1)} of {width}x{height} pixels"
 
 

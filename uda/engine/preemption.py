@@ -124,3 +124,8 @@ def exit_if_stopping(runner: Any) -> None:
 def is_stopping(runner: Any) -> bool:
     """Whether a run was told to stop and this iteration is its last."""
     return any(isinstance(hook, Preemption) and hook.stopping for hook in runner.hooks)
+
+
+def is_told(runner: Any) -> bool:
+    """Whether a signal to stop has come, which the iterations will hear of."""
+    return any(isinstance(hook, Preemption) and hook.received is not None for hook in runner.hooks)

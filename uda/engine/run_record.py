@@ -16,6 +16,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop
 
 from uda.engine.failures import one_sentence
+from uda.engine.restart_warnings import nothing_left, restart_warnings
 from uda.engine.run_facts import run_facts
 from uda.runs.record import (
     COMPLETED,
@@ -68,10 +69,15 @@ class RunRecord(Hook):
             self._record = new_record(facts, session)
         else:
             self._record = continued(earlier, facts, session)
+            for told in restart_warnings(self._record["sessions"][-1]["changes"]):
+                print_log(told, logger="current", level=logging.WARNING)
         self._write()
 
     def before_train(self, runner: Any) -> None:
         """Note where the session goes on, now that a checkpoint would have been loaded."""
+        told = nothing_left(runner.iter, runner.max_iters)
+        if told is not None and runner.rank == 0:
+            print_log(told, logger="current", level=logging.WARNING)
         self._note(from_iteration=runner.iter, last_iteration=runner.iter)
         self._write()
 

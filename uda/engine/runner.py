@@ -11,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner, ValLoop
 
 from uda.engine.checkpoint_files import read_checkpoint
 from uda.engine.hooks import unwrapped
+from uda.engine.validation import PromptValLoop
 
 # How messages begin that fill screens or mean nothing to whoever starts a run.
 _FILE_ONLY = (
@@ -67,6 +68,12 @@ class AdaptationRunner(Runner):
         # Runs before multiprocessing's own, which asks by SIGTERM and would wait for ever.
         atexit.register(end_workers)
         return loader
+
+    def build_val_loop(self, loop: BaseLoop | dict[str, Any]) -> BaseLoop:
+        """The loop of mmengine, as one that a signal to stop cuts short."""
+        if isinstance(loop, dict) and loop.get("type", "ValLoop") in ("ValLoop", ValLoop):
+            loop = {**loop, "type": PromptValLoop}
+        return super().build_val_loop(loop)
 
     def load_checkpoint(
         self,

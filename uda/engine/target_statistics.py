@@ -95,6 +95,10 @@ class TargetStatistics(Hook):
         """Put the statistics of training back, before the best checkpoint is saved."""
         self._applied.close()
 
+    def after_val(self, runner: Any) -> None:
+        """Put them back as well where a validation was cut short, which has no end of an epoch."""
+        self._applied.close()
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the estimates to a full checkpoint."""
         if self._images is None:

@@ -117,6 +117,7 @@ def build_runner(
     set_precision(config, amp)
     if launcher != "none":
         config.model_wrapper_cfg = {"type": "Replicated"}
+        set_threads()
         if not torch.cuda.is_available():
             start_gloo(launcher)
         count_each_image_once(config)
@@ -210,6 +211,15 @@ def set_precision(config: Config, amp: Precision) -> None:
         raise ValueError("--amp fp16 needs a CUDA device; on a CPU use --amp bf16 or off.")
     wrapper = {"bf16": "BFloat16OptimWrapper", "fp16": "AmpOptimWrapper"}[amp]
     config.optim_wrapper.type = wrapper
+
+
+def set_threads() -> None:
+    """One thread a process for what processes start from here on, unless the environment says more.
+
+    mmengine would do just this, and warn of it in every process.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def start_gloo(launcher: Launcher) -> None:

