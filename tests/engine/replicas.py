@@ -29,6 +29,7 @@ from uda.selftraining import (
     FeatureDistance,
     InstanceAdaptive,
     LookAhead,
+    MaskedConsistency,
     OptimalTransport,
     PrototypeTeacher,
     RegionConsistency,
@@ -127,6 +128,21 @@ def regions() -> Method:
     )
 
 
+def masked() -> Method:
+    """Own teachers whose labels weigh by a share; no block is hidden, as draws would differ."""
+    student = Network()
+    terms = [
+        MaskedConsistency(
+            block_size=3,
+            ratio=0.0,
+            weight=0.5,
+            teacher=EMATeacher(student, decay=0.8),
+            selector=ConfidenceShare(threshold=0.7, scope="batch"),
+        )
+    ]
+    return SourceOnly(student=student, terms=terms, average="valid")
+
+
 # Whatever is computed over a batch, a new selector above all, joins here.
 METHODS: dict[str, Callable[[], Method]] = {
     "source_only": lambda: SourceOnly(student=nn.Conv2d(3, 2, 3, padding=1)),
@@ -145,6 +161,7 @@ METHODS: dict[str, Callable[[], Method]] = {
         OptimalTransport(num_classes=2, patience=1, threshold=0.6)
     ),
     "regions": regions,
+    "masked": masked,
     "prototypes": lambda: self_training(
         ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),

@@ -105,5 +105,3 @@ class MaskedExperiment(Experiment):
     ) -> dict[str, Tensor]:
         self.seen["masked"] = (label, weight)
         return self.method.supervised(output, label, weight)
-
-
