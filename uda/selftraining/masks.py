@@ -12,7 +12,7 @@ class BlockMask(nn.Module):
 
     The image is covered by a grid of `round(H / b)` x `round(W / b)` blocks (halves to the even
     number, as Python rounds), each kept where a draw from [0, 1) is above `ratio`, that is with
-    probability `1 - ratio` (Hoyer et al., MIC, CVPR 2023, section 3.2; `masking_transforms.py`).
+    probability `1 - ratio` (Hoyer et al., MIC, CVPR 2023; `masking_transforms.py`).
     Where b does not divide a side, blocks are stretched or squeezed. Hidden pixels become 0, which
     is the mean colour of normalised images.
 

@@ -40,8 +40,9 @@ class MaskedConsistency(Term):
 
     `weight * mean(q CE(f(m * x), y))`, with x the image after the strong view, m a mask of blocks
     (`BlockMask`), y the label of the whole image and q its weight (Hoyer et al., MIC: Masked Image
-    Consistency, CVPR 2023, eq. 5 to 8; `masking_consistency_module.py`). The mask is put on the
-    normalised image after the view, one mask an image.
+    Consistency, CVPR 2023; `masking_consistency_module.py`). The mask is put on the normalised
+    image after the view, one mask an image. Source images are those of the batch, also where the
+    method gives them the style of the target.
 
     Labels and weights of target images are those that the method learns its mixed images from; no
     teacher runs a second time. With `teacher` and `selector` the term has a teacher of its own
