@@ -34,6 +34,7 @@ KINDS = [
     (MIXERS, selftraining.TargetMix),
     (VIEWS, selftraining.FourierStyle),
     (TERMS, selftraining.ProgressiveSelfDistillation),
+    (TERMS, selftraining.MaskedConsistency),
     (LOOK_AHEADS, selftraining.LookAhead),
     (METHODS, methods.DualTeacherStudent),
     (MIXERS, selftraining.ClassMix),

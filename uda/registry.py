@@ -63,6 +63,7 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.RegionConsistency,
         selftraining.AdversarialOutput,
         selftraining.ProgressiveSelfDistillation,
+        selftraining.MaskedConsistency,
     ),
     LOOK_AHEADS: (selftraining.LookAhead,),
 }

@@ -30,6 +30,7 @@ from uda.selftraining import (
     FeatureDistance,
     InstanceAdaptive,
     LookAhead,
+    MaskedConsistency,
     OptimalTransport,
     ProgressiveSelfDistillation,
     PrototypeTeacher,
@@ -146,6 +147,21 @@ def two_teachers() -> Method:
     )
 
 
+def masked() -> Method:
+    """Own teachers whose labels weigh by a share; no block is hidden, as draws would differ."""
+    student = Network()
+    terms = [
+        MaskedConsistency(
+            block_size=3,
+            ratio=0.0,
+            weight=0.5,
+            teacher=EMATeacher(student, decay=0.8),
+            selector=ConfidenceShare(threshold=0.7, scope="batch"),
+        )
+    ]
+    return SourceOnly(student=student, terms=terms, average="valid")
+
+
 # Whatever is computed over a batch, a new selector above all, joins here; `test_tables.py` tells
 # what is missing.
 METHODS: dict[str, Callable[[], Method]] = {
@@ -166,6 +182,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     ),
     "regions": regions,
     "two_teachers": two_teachers,
+    "masked": masked,
     "prototypes": lambda: self_training(
         ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),

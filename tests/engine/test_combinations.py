@@ -49,12 +49,32 @@ def dual(selector: dict[str, Any], mixer: dict[str, Any], **secondary: Any) -> d
     }
 
 
+MASKED: Config = {"type": "MaskedConsistency", "block_size": 4}
+# The same with a teacher of its own, for methods that have none or another one.
+OWN: Config = {
+    **MASKED,
+    "view": {"type": "ColorJitterBlur"},
+    "teacher": {"type": "EMATeacher", "decay": 0.9},
+    "selector": {"type": "ConfidenceShare", "threshold": 0.3},
+}
+
+
+def dual_masked(selector: Config, mixer: Config) -> Config:
+    """Two groups that learn from masked images, the second one by an own teacher."""
+    config = dual(selector, mixer, terms=[OWN])
+    config["primary"]["terms"] = [{**MASKED, "images": "halves"}]
+    return config
+
+
 BUILDERS: dict[str, Any] = {
     "self-training": self_training,
     "deep": lambda s, m: self_training(s, m, look_ahead=DEEP),
     "wide": lambda s, m: self_training(s, m, look_ahead=WIDE),
     "dual": dual,
     "dual-deep": lambda s, m: dual(s, m, look_ahead=DEEP),
+    "masked": lambda s, m: self_training(s, m, terms=[MASKED]),
+    "masked-deep": lambda s, m: self_training(s, m, terms=[MASKED, OWN], look_ahead=DEEP),
+    "masked-dual": dual_masked,
 }
 # Arguments that a part cannot do without in this test.
 EXTRA: dict[str, dict[str, Any]] = {"OptimalTransport": {"samples": 64, "iterations": 5}}
@@ -99,7 +119,8 @@ def test_combination_learns(builder: str, selector: str, mixer: str) -> None:
         further = [make_batch(10 + j) for j in range(method.further_batches)]
         log = method.training_step(make_batch(seed), optimiser, further)
         assert all(bool(value.isfinite()) for value in log.values())
-    assert ("virtual/loss" in log) == (builder in ("deep", "wide"))
+    assert ("virtual/loss" in log) == (builder in ("deep", "wide", "masked-deep"))
+    assert any("masked/ce" in name for name in log) == builder.startswith("masked")
     for name, weight in method.trained().named_parameters():
         assert weight.isfinite().all(), name
         # A bias in front of BatchNorm has no gradient.
@@ -118,6 +139,28 @@ def test_all_methods_take_part() -> None:
     assert own(LOOK_AHEADS) == ["LookAhead"]
     assert len(own(SELECTORS)) >= 8
     assert len(own(MIXERS)) >= 3
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT))
+def test_masked_consistency_learns(name: str) -> None:
+    """Methods without selector and mixer take the term too, from a config."""
+    config: Config = {"type": name, "terms": [OWN]}
+    if name == "AdversarialWarmUp":
+        config["terms"] = [{"type": "AdversarialOutput", "channels": 4}, OWN]
+    if name == "HardAwareSelfTraining":
+        config["teacher"] = {"type": "EMATeacher", "decay": 0.9}
+    method = build(config)
+    opponents = {
+        key: PlainOptimiser(torch.optim.SGD(network.parameters(), lr=0.05))
+        for key, network in method.opponents().items()
+    }
+    sgd = torch.optim.SGD(method.trained().parameters(), lr=0.05)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        batch = make_batch(seed, 32)
+        log = method.training_step(batch, PlainOptimiser(sgd, opponents=opponents))
+        assert all(bool(value.isfinite()) for value in log.values())
+    assert log["masked/ce"] > 0
 
 
 IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
@@ -139,6 +182,14 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
     "source-only softened": (
         {"type": "SourceOnly", "terms": [{"type": "ProgressiveSelfDistillation"}]},
         "ProgressiveSelfDistillation learns from a teacher's predictions, and SourceOnly has no",
+    ),
+    "source-only masked": (
+        {"type": "SourceOnly", "terms": [MASKED]},
+        "MaskedConsistency learns from a teacher's predictions, and SourceOnly has no teacher",
+    ),
+    "masked with half a teacher": (
+        {"type": "SourceOnly", "terms": [{**MASKED, "teacher": {"type": "EMATeacher"}}]},
+        "MaskedConsistency has a teacher of its own and no selector: give both, or neither",
     ),
     "pair ahead": (
         {**dual({"type": "ConfidenceShare"}, {"type": "CutMix"}), "look_ahead": DEEP},

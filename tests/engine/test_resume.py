@@ -76,6 +76,30 @@ METHODS: dict[str, dict[str, Any]] = {
         terms=[{"type": "ProgressiveSelfDistillation", "iterations": 6}],
         source_style={"type": "FourierStyle"},
     ),
+    "masked": _method(
+        terms=[
+            {"type": "MaskedConsistency", "block_size": 16, "view": {"type": "ColorJitterBlur"}},
+            {
+                "type": "MaskedConsistency",
+                "images": "halves",
+                "block_size": 8,
+                "teacher": {"type": "EMATeacher", "decay": 0.8},
+                "selector": {"type": "ClassBalancedThreshold", "momentum": 0.9},
+            },
+        ],
+        look_ahead={"type": "LookAhead", "steps": 1},
+    ),
+    "masked_source_only": {
+        "type": "SourceOnly",
+        "terms": [
+            {
+                "type": "MaskedConsistency",
+                "block_size": 16,
+                "teacher": {"type": "EMATeacher", "decay": 0.8},
+                "selector": {"type": "ConfidenceShare", "threshold": 0.4},
+            }
+        ],
+    },
     "two_teachers": _method(
         teacher={"type": "TeacherPair", "decays": (0.9, 0.5)},
         selector={"type": "OptimalTransport", "samples": 64, "iterations": 5, "patience": 2},

@@ -19,6 +19,7 @@ from .tiny import (
     make_adversarial,
     make_batch,
     make_hard_aware,
+    make_masked,
     make_self_training,
     make_source_only,
     make_student,
@@ -30,6 +31,7 @@ ITERATIONS = 20
 METHODS: dict[str, Callable[[nn.Module], Method]] = {
     "adversarial_warm_up": make_adversarial,
     "hard_aware_self_training": make_hard_aware,
+    "masked_consistency": make_masked,
     "self_training": make_self_training,
     "source_only": make_source_only,
 }

@@ -17,6 +17,7 @@ from uda.selftraining import (
     EMATeacher,
     EntropyMinimisation,
     FeatureDistance,
+    MaskedConsistency,
     RegionConsistency,
     RegionRegularisation,
 )
@@ -99,6 +100,17 @@ def make_self_training(student: nn.Module, **changes: Any) -> SelfTraining:
     method = SelfTraining(student=student, **{**arguments, **changes})
     method.initialise()
     return method
+
+
+def make_masked(student: nn.Module) -> SelfTraining:
+    """Self-training with masked consistency, by the labels of an own teacher."""
+    term = MaskedConsistency(
+        view=ColorJitterBlur(),
+        block_size=4,
+        teacher=EMATeacher(student, decay=0.8),
+        selector=ConfidenceShare(threshold=0.4),
+    )
+    return make_self_training(student, terms=[term])
 
 
 def make_source_only(student: nn.Module) -> SourceOnly:

@@ -36,6 +36,8 @@ LOG_NAMES = {
     DISTANCE_NAME: "source/feature_distance",
     "mix.decode.loss_seg": "mixed/ce",
     "mix.decode.acc_seg": "mixed/accuracy",
+    "masked.decode.loss_seg": "masked/ce",
+    "masked.decode.acc_seg": "masked/accuracy",
 }
 REPEATED = "loss"
 TIED_PIXELS = 5
@@ -153,7 +155,11 @@ class Experiment:
             network_input(arrays.tensor(f"{at}{name}_u8").permute(0, 3, 1, 2))
             for name in ("img_src", "img_trg")
         ]
-        batch = Batch(Labelled(images[0], arrays.label(f"{at}label_src")), Unlabelled(images[1]))
+        valid = None
+        if arrays.filled(f"{at}valid_pseudo_mask"):
+            valid = arrays.label(f"{at}valid_pseudo_mask").bool()
+        source = Labelled(images[0], arrays.label(f"{at}label_src"))
+        batch = Batch(source, Unlabelled(images[1], valid))
         self.mixer.mask = arrays.tensor(f"{at}mix_mask").bool()
         self.view.image = (
             arrays.tensor(f"{at}mixed_img") if arrays.filled(f"{at}mixed_img") else None

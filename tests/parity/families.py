@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.parity.daformer_iterations import check_uda_iter
+from tests.parity.daformer_masks import check_mic_iter, check_mic_mask
 from tests.parity.daformer_network import check_mit_daformer
 from tests.parity.daformer_optimisation import check_ema, check_lr
 from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
@@ -69,12 +70,14 @@ FAMILIES: dict[str, Family] = {
             "ema": check_ema,
             "fd": check_fd,
             "lr": check_lr,
+            "mic_iter": check_mic_iter,
+            "mic_mask": check_mic_mask,
             "mit_daformer": check_mit_daformer,
             "rcs": check_rcs,
             "strong_aug": check_strong_aug,
             "uda_iter": check_uda_iter,
         },
-        waiting={"hrda": "HRDA", "mic": "MIC"},
+        waiting={"hrda": "HRDA"},
     ),
     "dts": Family(checks={"dts": check_dual}),
     "fst": Family(

@@ -110,8 +110,8 @@ class DomainAdaptation(BaseModel):
     Args:
         network: Config of a segmentor that mmseg builds, such as an `EncoderDecoder`.
         method: Config of a method, its parts as nested configs under `teacher`, `selector`,
-            `mixer`, `view` and `terms`. The number of classes and the normalisation are filled
-            in from `network` and `data_preprocessor`.
+            `mixer`, `view` and `terms`; a term can have such parts too. The number of classes and
+            the normalisation are filled in from `network` and `data_preprocessor`.
         data_preprocessor: Config of mmseg's `SegDataPreProcessor`, which prepares the images of
             validation; training does the same to whole batches (`BatchPreProcessor`).
         evaluate: Names of the networks that validation runs.
@@ -334,13 +334,13 @@ def build_method(
     Raises:
         ValueError: A type or an argument is unknown.
     """
-    settings = dict(config)
-    for key, kind in PARTS.items():
-        if settings.get(key) is not None:
-            settings[key] = registry.build_part(kind, settings[key], student=student, **shared)
+    settings = _with_parts(config, student=student, **shared)
     if settings.get("terms") is not None:
         settings["terms"] = [
-            registry.build_part(registry.TERMS, term, **shared) for term in settings["terms"]
+            registry.build_part(
+                registry.TERMS, _with_parts(term, student=student, **shared), **shared
+            )
+            for term in settings["terms"]
         ]
     make = another or partial(copy.deepcopy, student)
     for number, key in enumerate(GROUPS):
@@ -352,3 +352,12 @@ def build_method(
     if look_ahead is not None:
         method.use_look_ahead(registry.build_part(registry.LOOK_AHEADS, look_ahead))
     return method
+
+
+def _with_parts(config: Mapping[str, Any], **shared: Any) -> dict[str, Any]:
+    """The settings of a method or a term, with its parts built."""
+    settings = dict(config)
+    for key, kind in PARTS.items():
+        if settings.get(key) is not None:
+            settings[key] = registry.build_part(kind, settings[key], **shared)
+    return settings

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import nn
 
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
-from uda.methods.base import Backward, Method
+from uda.methods.base import Backward, Method, check_no_teacher, unlabelled
 from uda.selftraining.terms import AdversarialOutput, Pass, Term, TermList
-from uda.structures import IGNORE_INDEX, Batch, PseudoLabel
+from uda.structures import Batch
 
 
 class AdversarialWarmUp(Method):
@@ -28,7 +27,7 @@ class AdversarialWarmUp(Method):
         average: See `Method`.
 
     Raises:
-        ValueError: No term is an `AdversarialOutput`.
+        ValueError: No term is an `AdversarialOutput`, or one needs a teacher.
     """
 
     def __init__(
@@ -45,7 +44,12 @@ class AdversarialWarmUp(Method):
                 "AdversarialWarmUp without AdversarialOutput is source-only training: add "
                 "dict(type='AdversarialOutput') to its terms, or use SourceOnly."
             )
-        self.terms = TermList(terms)
+        check_no_teacher(self, terms)
+        self.terms = TermList(terms, self.supervised)
+
+    def begin(self) -> None:
+        """Tell the terms that an iteration starts."""
+        self.terms.begin(self.student)
 
     def initialise(self) -> None:
         """Give the terms the freshly initialised student."""
@@ -64,9 +68,7 @@ class AdversarialWarmUp(Method):
         yield Pass("source", losses, {"accuracy": accuracy})
         del losses
 
-        # Nobody labels the target here.
-        nothing = torch.zeros_like(target.image[:, 0])
-        unlabelled = PseudoLabel(nothing.long() + IGNORE_INDEX, nothing, nothing)
+        pseudo = unlabelled(target.image)
         for term in self.terms:
-            yield from term.passes(self.student_pass, batch, unlabelled)
+            yield from term.passes(self.student_pass, batch, pseudo)
         self.show(source_image=source.image, source_label=source.label, target_image=target.image)

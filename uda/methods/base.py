@@ -15,7 +15,7 @@ from uda.losses.cross_entropy import Average
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.terms import Pass, Term
-from uda.structures import Batch, NetworkOutput, as_output
+from uda.structures import IGNORE_INDEX, Batch, NetworkOutput, PseudoLabel, as_output
 
 Backward = Literal["each", "joint"]
 
@@ -242,6 +242,36 @@ class Method(nn.Module):
         """Keep tensors for the image log, if one was asked for in this iteration."""
         if self.visuals is not None:
             self.visuals.update({name: tensor.detach() for name, tensor in tensors.items()})
+
+
+def check_no_teacher(method: Method, terms: Iterable[Term]) -> None:
+    """Raise if a term learns from the teacher of a method that has none.
+
+    Args:
+        method: The method.
+        terms: Its terms.
+
+    Raises:
+        ValueError: Names the term.
+    """
+    for term in terms:
+        if term.needs_teacher:
+            name = type(method).__name__
+            raise ValueError(
+                f"{type(term).__name__} learns from a teacher's predictions, and {name} has no "
+                "teacher: use SelfTraining, give the term a teacher of its own if it takes one, or "
+                "leave it out."
+            )
+
+
+def unlabelled(image: Tensor) -> PseudoLabel:
+    """Pseudo-labels that say nothing, where nobody labels the target.
+
+    Args:
+        image: (N, 3, H, W).
+    """
+    nothing = torch.zeros_like(image[:, 0])
+    return PseudoLabel(nothing.long() + IGNORE_INDEX, nothing, nothing)
 
 
 def opponent(optimiser: Optimiser, name: str) -> Optimiser:

@@ -121,6 +121,11 @@ class DualTeacherStudent(Method):
         """Primary and secondary."""
         return self.primary, self.secondary
 
+    def begin(self) -> None:
+        """Tell the terms of both groups that an iteration starts."""
+        for group in self.groups:
+            group.begin()
+
     @property
     def further_batches(self) -> int:
         """As many as the group that looks ahead most widely wants; both get the same."""

@@ -24,7 +24,8 @@ class HardAwareSelfTraining(Method):
 
     1. cross-entropy of the student's strong view with the pseudo-labels, over kept pixels;
     2. the terms: `RegionRegularisation`, and `RegionConsistency` with the teacher's
-       probabilities of the weak view;
+       probabilities of the weak view; passes of further terms, for which the weak view with the
+       labels from disk is the target;
     3. one optimiser step;
     4. the teacher moves towards the student, at once with its full decay.
 
@@ -52,10 +53,14 @@ class HardAwareSelfTraining(Method):
     ) -> None:
         super().__init__(student=student, backward=backward, average=average)
         self.teacher = teacher
-        self.terms = TermList(terms)
+        self.terms = TermList(terms, self.supervised)
+
+    def begin(self) -> None:
+        """Tell the terms that an iteration starts."""
+        self.terms.begin(self.student)
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
-        """The one pass over the strong view."""
+        """The pass over the strong view, and the passes of the terms."""
         strong, weak = batch.source, batch.target
         if weak is None:
             raise ValueError(
@@ -85,6 +90,10 @@ class HardAwareSelfTraining(Method):
         }
         del output
         yield Pass("target", losses, metrics)
+        del losses, metrics
+        pseudo = PseudoLabel(mixed.label, mixed.weight, mixed.weight)
+        for term in self.terms:
+            yield from term.passes(self.student_pass, batch, pseudo)
         self.show(target_image=weak.image, mixed_image=mixed.image, mixed_label=mixed.label)
 
     def training_step(

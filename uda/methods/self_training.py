@@ -12,7 +12,7 @@ from uda.methods.base import Backward, Method
 from uda.selftraining.health import largest_class_share
 from uda.selftraining.selectors import Selector
 from uda.selftraining.teacher import EMATeacher
-from uda.selftraining.teacher_pair import TeacherPair
+from uda.selftraining.teacher_pair import check_teachers
 from uda.selftraining.terms import Pass, Term, TermList
 from uda.selftraining.views import FourierStyle, NoView, View
 from uda.structures import Batch, Labelled, Mixed, PseudoLabel, Unlabelled
@@ -59,17 +59,21 @@ class SelfTraining(Method):
         average: Average = "all",
     ) -> None:
         super().__init__(student=student, backward=backward, average=average)
-        _check_teachers(teacher, selector)
+        check_teachers(teacher, selector)
         self.teacher = teacher
         self.selector = selector
         self.mixer = mixer
         self.view = view if view is not None else NoView()
-        self.terms = TermList(terms)
+        self.terms = TermList(terms, self.supervised)
         for term in self.terms:
             term.use_teacher(self.teacher_probs)
         self.source_style = source_style
         # Where pseudo-labels come from; two coupled groups exchange theirs here.
         self.label_route: Callable[[Unlabelled], PseudoLabel] = self.label_target
+
+    def begin(self) -> None:
+        """Tell the terms that an iteration starts."""
+        self.terms.begin(self.student)
 
     def update_teacher(self) -> None:
         """Move the teacher towards the student of the last iteration."""
@@ -151,12 +155,3 @@ class SelfTraining(Method):
     def networks(self) -> dict[str, nn.Module]:
         """Student and teacher."""
         return {"student": self.student, "teacher": self.teacher.network}
-
-
-def _check_teachers(teacher: nn.Module, selector: nn.Module) -> None:
-    wanted = getattr(selector, "teachers", 1)
-    if wanted == 2 and not isinstance(teacher, TeacherPair):
-        raise ValueError(
-            f"{type(selector).__name__} compares two teachers, {type(teacher).__name__} is one: "
-            'set teacher=dict(type="TeacherPair"), or take another selector.'
-        )

@@ -8,17 +8,20 @@ from torch import nn
 
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
-from uda.methods.base import Backward, Method
+from uda.methods.base import Backward, Method, check_no_teacher, unlabelled
 from uda.selftraining.terms import Pass, Term, TermList
 from uda.structures import Batch
 
 
 class SourceOnly(Method):
-    """Trains the student on labelled source images alone; target images are not looked at.
+    """Trains the student on labelled source images alone.
+
+    Target images are looked at by terms, if at all: `MaskedConsistency(images="source")` needs
+    none; with a teacher of its own it adds consistency on the target to source-only training.
 
     Args:
         student: See `Method`.
-        terms: Further losses on the source pass, such as `FeatureDistance`.
+        terms: Further losses, such as `FeatureDistance`.
         backward: See `Method`.
         average: See `Method`.
 
@@ -35,23 +38,28 @@ class SourceOnly(Method):
         average: Average = "all",
     ) -> None:
         super().__init__(student=student, backward=backward, average=average)
-        for term in terms:
-            if term.needs_teacher:
-                raise ValueError(
-                    f"{type(term).__name__} learns from a teacher's predictions, and SourceOnly "
-                    "has no teacher: use SelfTraining, or leave the term out."
-                )
-        self.terms = TermList(terms)
+        check_no_teacher(self, terms)
+        self.terms = TermList(terms, self.supervised)
+
+    def begin(self) -> None:
+        """Tell the terms that an iteration starts."""
+        self.terms.begin(self.student)
 
     def initialise(self) -> None:
         """Give the terms the freshly initialised student."""
         self.terms.bind(self.student)
 
     def passes(self, batch: Batch) -> Iterator[Pass]:
-        """Cross-entropy on the source images."""
+        """Cross-entropy on the source images, and the passes of the terms."""
         source = batch.source
         output = self.student_pass(source.image)
         losses = self.supervised(output, source.label)
         losses.update(self.terms.source_losses(output, source))
+        accuracy = pixel_accuracy(output.logits, source.label)
+        del output
         self.show(source_image=source.image, source_label=source.label)
-        yield Pass("source", losses, {"accuracy": pixel_accuracy(output.logits, source.label)})
+        yield Pass("source", losses, {"accuracy": accuracy})
+        del losses
+        pseudo = unlabelled(source.image if batch.target is None else batch.target.image)
+        for term in self.terms:
+            yield from term.passes(self.student_pass, batch, pseudo)

@@ -6,6 +6,7 @@ Each is a plain torch class that works in anybody's training loop.
 from uda.selftraining.discriminator import OutputDiscriminator
 from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.look_ahead import LookAhead
+from uda.selftraining.masks import BlockMask
 from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
 from uda.selftraining.prototype_teacher import PrototypeTeacher
 from uda.selftraining.selectors import (
@@ -25,6 +26,7 @@ from uda.selftraining.terms import (
     AdversarialOutput,
     EntropyMinimisation,
     FeatureDistance,
+    MaskedConsistency,
     ProgressiveSelfDistillation,
     RegionConsistency,
     RegionRegularisation,
@@ -35,6 +37,7 @@ from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, Torchv
 __all__ = [
     "AdaptiveThreshold",
     "AdversarialOutput",
+    "BlockMask",
     "ClassBalancedThreshold",
     "ClassMix",
     "ColorJitterBlur",
@@ -50,6 +53,7 @@ __all__ = [
     "InstanceAdaptive",
     "KeptPixels",
     "LookAhead",
+    "MaskedConsistency",
     "NoView",
     "OptimalTransport",
     "OutputDiscriminator",

@@ -68,3 +68,21 @@ class TeacherPair(EMATeacher):
         if hasattr(self, "fast"):  # the base class sets its mode before there is a second one
             self.fast.train(mode)
         return self
+
+
+def check_teachers(teacher: nn.Module, selector: nn.Module) -> None:
+    """Raise if a selector needs the probabilities of two teachers and gets those of one.
+
+    Args:
+        teacher: An `EMATeacher` or a part derived from it.
+        selector: A `Selector`.
+
+    Raises:
+        ValueError: It does.
+    """
+    wanted = getattr(selector, "teachers", 1)
+    if wanted == 2 and not isinstance(teacher, TeacherPair):
+        raise ValueError(
+            f"{type(selector).__name__} compares two teachers, {type(teacher).__name__} is one: "
+            'set teacher=dict(type="TeacherPair"), or take another selector.'
+        )

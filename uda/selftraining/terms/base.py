@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
 from uda.selftraining.teacher import EMATeacher
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
+
+# Losses by name of an output with its label and, if not all pixels count alike, their weights.
+Supervised = Callable[[NetworkOutput, Tensor, Tensor | None], dict[str, Tensor]]
 
 
 class Pass(NamedTuple):
@@ -50,6 +53,12 @@ class Term(nn.Module):
     def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
         """Take the function that gives a teacher's probabilities, if the term needs one."""
 
+    def use_supervision(self, supervised: Supervised) -> None:
+        """Take the function that gives the supervised losses of a pass, if the term needs one."""
+
+    def begin(self, student: nn.Module) -> None:
+        """What happens at the start of an iteration; virtual steps of a look-ahead are none."""
+
     def source_loss(self, output: NetworkOutput, source: Labelled) -> Tensor | None:
         """A scalar from the student's source pass, or None."""
         return None
@@ -69,7 +78,18 @@ class Term(nn.Module):
 
 
 class TermList(nn.ModuleList):
-    """The terms of a method, in the order of its config."""
+    """The terms of a method, in the order of its config.
+
+    Args:
+        terms: The terms.
+        supervised: The method's function of that name, for terms with supervised passes.
+    """
+
+    def __init__(self, terms: Iterable[Term] = (), supervised: Supervised | None = None) -> None:
+        super().__init__(terms)
+        if supervised is not None:
+            for term in self:
+                term.use_supervision(supervised)
 
     def __iter__(self) -> Iterator[Term]:
         """Iterate over the terms."""
@@ -95,3 +115,8 @@ class TermList(nn.ModuleList):
         """Give each term the freshly initialised student."""
         for term in self:
             term.bind(student)
+
+    def begin(self, student: nn.Module) -> None:
+        """Tell each term that an iteration starts."""
+        for term in self:
+            term.begin(student)
