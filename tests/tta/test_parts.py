@@ -1,8 +1,7 @@
-"""The shared parts: parameters, statistics, samples, ascent, restore, memory, views, adapters."""
+"""The shared parts: parameters, samples, ascent, restore, memory, views, adapters."""
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from tests.tta.tiny import Transformer, classifier, images, network
+from tests.tta.tiny import Transformer, classifier, images
 from uda.selftraining.norm_statistics import norm_layers
 from uda.tta import Statistics
 from uda.tta.learner import OptimiserSettings
@@ -24,7 +23,6 @@ from uda.tta.parameters import chosen_parameters, norm_parameters, trained_layer
 from uda.tta.restore import StochasticRestore, follow
 from uda.tta.sam import SharpnessAscent
 from uda.tta.samples import PixelSettings, Samples
-from uda.tta.statistics import freeze_rule
 from uda.tta.views import RandomView, mean_probs, moved
 
 
@@ -75,123 +73,6 @@ def test_trained_layers_values() -> None:
     assert not any("norm1" in name for name in trained_layers(transformer, ["norm1"]))
     with pytest.raises(ValueError, match='skip has to be "last_quarter"'):
         trained_layers(transformer, "all")  # type: ignore[arg-type]
-
-
-def normalised(values: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """By definition, without weights."""
-    shape = [1, -1, *[1] * (values.ndim - 2)]
-    return (values - mean.view(shape)) / (variance.view(shape) + 1e-5).sqrt()
-
-
-@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm])
-def test_statistics_values(kind: type[nn.Module]) -> None:
-    """A blend of N = 2 stored images with 6 of the batch: a quarter stored; robust: 0.05 new."""
-    shape = {nn.BatchNorm1d: (6, 2, 4), nn.BatchNorm3d: (6, 2, 3, 2, 2)}.get(kind, (6, 2, 3, 4))
-    values = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    layer = kind(2).double()
-    layer.running_mean, layer.running_var = torch.randn(2).double(), torch.rand(2).double()
-    dims = [d for d in range(values.ndim) if d != 1]
-    mean, biased = values.mean(dims), values.var(dims, correction=0)
-    unbiased = values.var(dims)
-    old = layer.running_mean.clone(), layer.running_var.clone()
-    with Statistics("blend", prior=2).applied(layer, update=True):
-        found = layer(values)
-    blended = 0.25 * old[0] + 0.75 * mean, 0.25 * old[1] + 0.75 * unbiased
-    torch.testing.assert_close(found, normalised(values, *blended))
-    with Statistics("batch").applied(layer, update=True):
-        torch.testing.assert_close(layer(values), normalised(values, mean, biased))
-    assert torch.equal(layer.running_mean, old[0])
-    with Statistics("robust").applied(layer, update=True):
-        found = layer(values)
-    robust = 0.95 * old[0] + 0.05 * mean, 0.95 * old[1] + 0.05 * biased
-    torch.testing.assert_close(found, normalised(values, *robust))
-    torch.testing.assert_close((layer.running_mean, layer.running_var), robust)
-    assert not layer._forward_pre_hooks
-
-
-def test_statistics_grad() -> None:
-    """The gradient of blended and robust statistics flows through the batch's part."""
-    layer = nn.BatchNorm2d(2).double()
-    for kind in ("blend", "robust"):
-
-        def run(values: Tensor, kind: str = kind) -> Tensor:
-            own = copy.deepcopy(layer)
-            with Statistics(kind).applied(own, update=True):
-                return own(values)
-
-        values = torch.randn(3, 2, 2, 2, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(run, (values,))
-
-
-@pytest.mark.parametrize(
-    "kind", ["auto", "source", "batch", "running", "blend", "cumulative", "stream"]
-)
-def test_statistics_leave_modes(kind: str) -> None:
-    """Modes and hooks are as before, also after an error; without update nothing moves."""
-    made = classifier().train()
-    made[0].eval()
-    before = {name: value.clone() for name, value in made.named_buffers()}
-    with pytest.raises(RuntimeError), Statistics(kind).applied(made, update=True):
-        made(torch.zeros(1, 7, 8, 8))
-    with Statistics(kind).applied(made, update=False):
-        made(images())
-    assert (made.training, made[0].training, made[1].training) == (True, False, True)
-    assert made[1].track_running_stats
-    assert all(torch.equal(value, before[name]) for name, value in made.named_buffers())
-
-
-def test_statistics_stream_values() -> None:
-    """4 stored images, then batches of 2 and 4: 0.4 stored, 0.2 and 0.4 of these; no prior: 1/3."""
-    generator = torch.Generator().manual_seed(0)
-    first, second = (
-        torch.randn(n, 2, 3, 4, dtype=torch.float64, generator=generator) for n in (2, 4)
-    )
-    moments = [(v.mean((0, 2, 3)), v.var((0, 2, 3))) for v in (first, second)]
-    for prior, (stored, one, two) in {4.0: (0.4, 0.2, 0.4), 0.0: (0.0, 1 / 3, 2 / 3)}.items():
-        layer = nn.BatchNorm2d(2).double()
-        layer.running_mean, layer.running_var = torch.randn(2).double(), torch.rand(2).double()
-        old = layer.running_mean.clone(), layer.running_var.clone()
-        statistics = Statistics("stream", prior=prior)
-        layer.num_batches_tracked += 1000  # of training, which do not count
-        statistics.start(layer)
-        with statistics.applied(layer, update=True):
-            layer(first)
-            found = layer(second)
-        mean, variance = (
-            stored * o + one * a + two * b for o, a, b in zip(old, *moments, strict=True)
-        )
-        torch.testing.assert_close(found, normalised(second, mean, variance))
-        with statistics.applied(layer, update=False):
-            torch.testing.assert_close(layer(first), normalised(first, mean, variance))
-        torch.testing.assert_close((layer.running_mean, layer.running_var), (mean, variance))
-
-
-def test_statistics_auto() -> None:
-    """16 images: the batch's; fewer: blended; single values a channel: the stored ones."""
-    made = network("classifier")
-    for count, other in ((16, Statistics("batch")), (15, Statistics("blend"))):
-        with Statistics("auto").applied(made, update=True):
-            found = made(images(count))
-        with other.applied(made, update=True):
-            torch.testing.assert_close(made(images(count)), found)
-    exported = copy.deepcopy(made)
-    freeze_rule(exported, Statistics("auto"))
-    torch.testing.assert_close(exported(images(15)), found)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kind": "mean"}, "statistics has to be one of"),
-        ({"prior": -1}, "prior is a number of images"),
-        ({"share": 1.5}, "share of the stored statistics"),
-        ({"momentum": 2}, "momentum has to lie"),
-    ],
-    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
-)
-def test_statistics_errors(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        Statistics(**arguments)  # type: ignore[arg-type]
 
 
 def samples(logits: Tensor, valid: Tensor | None = None, **pixels: object) -> Samples:
