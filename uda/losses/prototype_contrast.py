@@ -101,7 +101,7 @@ def prototype_evenness(
     anyone = common_mean(counted.sum().to(features.dtype), counted.sum())
     logits = common_mean(total, counted.sum()) @ means.T / temperature
     log_p = logits.masked_fill(~seen, torch.finfo(logits.dtype).min / 2).log_softmax(0)
-    number = seen.sum().to(logits.dtype)
+    number = seen.sum().clamp(min=1).to(logits.dtype)
     # K log K is 0 for one class, whose log p is 0 too; for two it is 1.39 already.
     norm = (number * number.log()).clamp(min=1.0)
     return anyone * torch.where(seen, log_p, 0.0).sum() / norm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -75,7 +76,7 @@ class Windows:
 
     Args:
         share: Side of a window as a share of the image's, above 0.5 and at most 1.
-        stride: Pixels to whose multiples corners and sides are rounded.
+        stride: Pixels to whose multiples corners are rounded down, and sides up.
         flip: Whether each window is mirrored with probability 1/2.
 
     Raises:
@@ -101,13 +102,13 @@ class Windows:
         Raises:
             ValueError: The images are so small that windows need not overlap.
         """
-        sides = [int(self.share * side / self.stride) * self.stride for side in (height, width)]
+        sides = [self._side(height), self._side(width)]
         if any(2 * side <= whole for side, whole in zip(sides, (height, width), strict=True)):
             raise ValueError(
                 f"Images of {height}x{width} pixels have windows of {sides[0]}x{sides[1]} at a "
                 f"stride of {self.stride}, which need not overlap: lower stride, or raise window."
             )
-        draws = torch.rand(6).tolist()
+        draws = torch.rand(6).tolist()  # on the host
         corners = []
         for number in (0, 2):
             place = []
@@ -123,3 +124,7 @@ class Windows:
             flipped=(self.flip and draws[4] < 0.5, self.flip and draws[5] < 0.5),
             stride=self.stride,
         )
+
+    def _side(self, whole: int) -> int:
+        wanted = math.ceil(self.share * whole / self.stride - 1e-9)  # 0.7 * 20 is a bit above 14
+        return min(wanted, whole // self.stride) * self.stride
