@@ -66,9 +66,9 @@ def test_memory_values() -> None:
     for value, confidence in ((10, 0.5), (20, 0.7), (30, 0.4), (40, 0.6)):
         made.remember(*target(value, halves(), confidence))
     assert sorted(made.confidence[0].tolist()) == pytest.approx([0.6, 0.7])
-    assert sorted(made.images[1, :, 0, 0, 0].tolist()) == [20, 40]
-    assert made.masks[0, 0].sum(1).tolist() == [4, 4, 0, 0]
-    assert made.masks[1, 0].sum(1).tolist() == [0, 0, 4, 0]
+    assert sorted(made.images[2:, 0, 0, 0].tolist()) == [20, 40]
+    assert made.masks[0].sum(1).tolist() == [4, 4, 0, 0]
+    assert made.masks[2].sum(1).tolist() == [0, 0, 4, 0]
 
 
 def test_memory_takes_no_ignored_pixel_values() -> None:
@@ -83,7 +83,7 @@ def test_memory_takes_no_ignored_pixel_values() -> None:
     pseudo.weight[:, 0] = 1
     made.remember(image, pseudo)
     assert made.confidence[0].max() == pytest.approx(0.9)
-    assert made.masks[0].any(0)[:, 0].sum() == 0
+    assert made.masks[:2].any(0)[:, 0].sum() == 0
     assert (made.confidence[1] == -1).all()
 
 
@@ -217,6 +217,18 @@ def test_memory_mix_resume() -> None:
         if step >= 2:
             assert torch.equal(found[0].image, found[1].image)
             assert torch.equal(found[0].label, found[1].label)
+
+
+def test_channels_last_values() -> None:
+    """A model in channels-last layout can have a memory, and the same comes out of it."""
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        made = mix(rate=1.0).to(memory_format=layout)  # type: ignore[call-overload]
+        torch.manual_seed(0)
+        for value in (11.0, 12.0, 13.0):
+            mixed = made(black(), *target(value, halves(), 0.9))
+        found.append(mixed)
+    assert torch.equal(found[0].image, found[1].image)
 
 
 def test_memory_mix_in_half_precision_values() -> None:

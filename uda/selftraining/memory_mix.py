@@ -94,10 +94,11 @@ class MemoryMix(nn.Module):
         self.num_classes, self.rate, self.turn, self.slope = num_classes, rate, turn, slope
         self.min_scale, self.min_pixels = min_scale, min_pixels
         self.mixer = mixer if mixer is not None else ClassMix(num_classes=num_classes)
-        shape = (num_classes, memory)
-        self.register_buffer("images", torch.zeros(*shape, 3, *size, dtype=torch.uint8))
-        self.register_buffer("masks", torch.zeros(*shape, *size, dtype=torch.bool))
-        self.register_buffer("confidence", torch.full(shape, EMPTY))
+        # Class by class in one dimension: torch gives no module with five a channels-last layout.
+        places = num_classes * memory
+        self.register_buffer("images", torch.zeros(places, 3, *size, dtype=torch.uint8))
+        self.register_buffer("masks", torch.zeros(places, *size, dtype=torch.bool))
+        self.register_buffer("confidence", torch.full((num_classes, memory), EMPTY))
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
@@ -152,9 +153,9 @@ class MemoryMix(nn.Module):
         self, slots: Tensor, scale: Tensor, centres: Tensor, mirrored: Tensor, size: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """One image of each class at its place, (K, 3, H, W) normalised, and the class's pixels."""
-        each = torch.arange(self.num_classes, device=slots.device)
-        image = (self.images[each, slots].to(self.mean.dtype) - self.mean) / self.std
-        mask = self.masks[each, slots].unsqueeze(1).to(image.dtype)
+        places = self._places(slots)
+        image = (self.images[places].to(self.mean.dtype) - self.mean) / self.std
+        mask = self.masks[places].unsqueeze(1).to(image.dtype)
         nothing = torch.zeros_like(scale)
         rows = (
             torch.stack([mirrored / scale, nothing, -mirrored * centres[1] / scale], 1),
@@ -177,7 +178,7 @@ class MemoryMix(nn.Module):
         counts = member.sum(1)
         sums = (member * pseudo.confidence.float().flatten(1).unsqueeze(2)).sum(1)
         sure = torch.where(counts >= self.min_pixels, sums / counts.clamp(min=1), EMPTY)
-        size = self.images.shape[3:]
+        size = self.images.shape[2:]
         image = target.image.to(self.mean.dtype) * self.std + self.mean
         image = F.interpolate(image, size, mode="bilinear", antialias=True, align_corners=False)
         small = F.interpolate(label.unsqueeze(1).float(), size, mode="nearest").squeeze(1)
@@ -192,12 +193,15 @@ class MemoryMix(nn.Module):
     def _keep(self, image: Tensor, label: Tensor, confidence: Tensor) -> None:
         """Put one image into the places of the least sure ones that are less sure than it."""
         each = torch.arange(self.num_classes, device=label.device)
-        slots = self.confidence.argmin(1)
-        better = confidence.to(self.confidence.dtype) > self.confidence[each, slots]
+        confidence = confidence.to(self.confidence.dtype)
+        least, slots = self.confidence.min(1)
+        places, better = self._places(slots), confidence > least
         mask = label == each.view(-1, 1, 1)
-        old_image, old_mask = self.images[each, slots], self.masks[each, slots]
-        self.images[each, slots] = torch.where(better.view(-1, 1, 1, 1), image, old_image)
-        self.masks[each, slots] = torch.where(better.view(-1, 1, 1), mask, old_mask)
-        self.confidence[each, slots] = torch.where(
-            better, confidence.to(self.confidence.dtype), self.confidence[each, slots]
-        )
+        self.images[places] = torch.where(better.view(-1, 1, 1, 1), image, self.images[places])
+        self.masks[places] = torch.where(better.view(-1, 1, 1), mask, self.masks[places])
+        self.confidence[each, slots] = torch.where(better, confidence, least)
+
+    def _places(self, slots: Tensor) -> Tensor:
+        """Where images of each class lie: (K,) of a slot of each."""
+        classes, memory = self.confidence.shape
+        return torch.arange(classes, device=slots.device) * memory + slots
