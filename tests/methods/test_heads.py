@@ -214,7 +214,7 @@ def test_groups_have_their_own_heads(name: str) -> None:
 
 def test_methods_without_target_or_source() -> None:
     """Source-only training has the source's part; a round on the target says what is missing."""
-    terms = [class_contrast(statistics="student"), TERMS["pipa"]()[0]]
+    terms = [class_contrast(statistics="student", adapted="none"), TERMS["pipa"]()[0]]
     method = SourceOnly(student=make_student(), terms=terms)
     method.initialise()
     log = run(method, adam(method), range(2))[-1]

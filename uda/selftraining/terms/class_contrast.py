@@ -184,7 +184,8 @@ class ClassContrast(Term):
         self._check_source()
         if batch.target is None:
             raise ValueError(
-                'ClassContrast(adapted="target") needs target images; this batch has none.'
+                'ClassContrast(adapted="target") needs target images; this batch has none: give '
+                'train_dataloader.dataset a target, or set adapted="none".'
             )
         label = pseudo.label.masked_fill(pseudo.weight == 0, IGNORE_INDEX)
         yield Pass("target", {self.name: self._target_loss(student, batch.target.image, label)})
