@@ -104,6 +104,33 @@ METHODS: dict[str, dict[str, Any]] = {
         teacher={"type": "TeacherPair", "decays": (0.9, 0.5)},
         selector={"type": "OptimalTransport", "samples": 64, "iterations": 5, "patience": 2},
     ),
+    "contrast": _method(
+        mixer={"type": "MemoryMix", "size": (16, 16), "turn": 0.2, "memory": 2},
+        terms=[
+            {
+                "type": "ClassContrast",
+                "channels": [8, 8, 16, 16],
+                "levels": [0, 1, 2, 3],
+                "kind": "bank",
+                "size": 8,
+                "memory": 3,
+                "start": 1,
+                "view": {"type": "ColorJitterBlur"},
+            },
+            {"type": "PixelContrast", "channels": [8], "levels": [0], "min_pixels": 5},
+            {
+                "type": "PatchContrast",
+                "channels": [8],
+                "levels": [0],
+                "window": 1.0,  # of 32 rows, which the encoder needs
+                "stride": 8,
+                "samples": 20,
+                "threshold": 0.0,
+                "start": 2,
+            },
+        ],
+        look_ahead={"type": "LookAhead", "steps": 1},
+    ),
     "dual": {
         "type": "DualTeacherStudent",
         "primary": _method(),

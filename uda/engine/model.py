@@ -355,9 +355,11 @@ def build_method(
 
 
 def _with_parts(config: Mapping[str, Any], **shared: Any) -> dict[str, Any]:
-    """The settings of a method or a term, with its parts built."""
+    """A config in which the parts that stand under their keys are built, theirs before them."""
     settings = dict(config)
     for key, kind in PARTS.items():
         if settings.get(key) is not None:
-            settings[key] = registry.build_part(kind, settings[key], **shared)
+            settings[key] = registry.build_part(
+                kind, _with_parts(settings[key], **shared), **shared
+            )
     return settings

@@ -50,6 +50,17 @@ class Term(nn.Module):
         """Networks that learn against the student, each with an optimiser of its own, by name."""
         return {}
 
+    def heads(self) -> dict[str, nn.Module]:
+        """Networks that learn with the student, such as a projection of its features, by name.
+
+        They are trained by the student's optimiser, saved with the term, and neither evaluated nor
+        deployed.
+        """
+        return {}
+
+    def join_teacher(self, teacher: EMATeacher) -> None:
+        """Take the teacher itself, for its features or an average of a head (`add_head`)."""
+
     def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
         """Take the function that gives a teacher's probabilities, if the term needs one."""
 
