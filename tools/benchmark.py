@@ -1,10 +1,11 @@
-"""Measure what a training step costs: `python tools/benchmark.py step CONFIG`."""
+"""Measure what training and adapting cost: `python tools/benchmark.py step|adapt ...`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from typing import Any
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -12,7 +13,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
-        description="Time the training step of a config on random images.",
+        description="Time the training step of a config on random images, or what test-time "
+        "adaptation costs over plain inference.",
         epilog="example: python tools/benchmark.py step configs/daformer/toycity_daformer.py",
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -26,12 +28,32 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     step.add_argument("--json", action="store_true", help="print one JSON object")
     step.add_argument("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add_adapt(commands)
     return parser.parse_args(arguments)
+
+
+def add_adapt(commands: Any) -> None:
+    """The command `adapt`."""
+    adapt = commands.add_parser("adapt", help="time and memory of adapting over plain inference")
+    adapt.add_argument("network", help="a timm classifier, or a config, whose segmentor is taken")
+    adapt.add_argument("--weights", help="of the classifier: a file, or efficientnet-lite0 "
+                       "(default: drawn at random, which takes as long)")  # fmt: skip
+    adapt.add_argument("--methods", nargs="+", default=["tent", "rpl"], metavar="NAME")
+    adapt.add_argument("--batch-size", type=int, default=1)
+    adapt.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
+    adapt.add_argument("--statistics", help="of batch normalisation (default: the method's)")
+    adapt.add_argument("--iterations", type=int, default=10)
+    adapt.add_argument("--warm-up", type=int, default=2)
+    adapt.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    adapt.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     arguments = parse_arguments(argv)
+    if arguments.command == "adapt":
+        measure_adapt(arguments)
+        return
     import torch
 
     from uda.engine.benchmark import time_step
@@ -53,6 +75,40 @@ def main(argv: list[str] | None = None) -> None:
         return
     for name, value in times.items():
         print(f"{name:>16}  {value:.3f}" if isinstance(value, float) else f"{name:>16}  {value}")
+
+
+def measure_adapt(arguments: argparse.Namespace) -> None:
+    """A row for each way to predict."""
+    from uda.engine.adaptation_overhead import Workload, overhead, variants
+
+    workload = Workload(
+        arguments.network,
+        arguments.weights,
+        arguments.batch_size,
+        tuple(arguments.size) if arguments.size else None,
+        arguments.threads,
+    )
+    settings = {"statistics": arguments.statistics} if arguments.statistics else None
+    chosen = variants(arguments.methods, settings)
+    costs = overhead(workload, chosen, iterations=arguments.iterations, warm_up=arguments.warm_up)
+    if arguments.json:
+        rows = [cost.as_dict() for cost in costs]
+        print(json.dumps({"settings": vars(arguments), "costs": rows}))
+        return
+    print(f"{'':18}{'wall ms':>9}{'cpu ms':>9}{'time':>7}{'MiB':>8}{'ratio':>7}{'images':>8}"
+          f"{'ratio':>7}")  # fmt: skip
+    for cost in costs:
+        cells = [
+            f"{1000 * cost.wall_s:9.1f}{1000 * cost.cpu_s:9.1f}{cost.time_ratio:6.2f}x",
+            *(
+                f"{'-':>8}{'-':>7}" if ratio is None else f"{value:8.0f}{ratio:6.2f}x"
+                for value, ratio in (
+                    (cost.memory_mib, cost.memory_ratio),
+                    (cost.images_mib, cost.images_ratio),
+                )
+            ),
+        ]
+        print(f"{cost.name:18}{''.join(cells)}")
 
 
 if __name__ == "__main__":
