@@ -75,6 +75,7 @@ class HRDASegmentor(EncoderDecoder):
         test_cfg: mmseg's: `mode="whole"`, or `"slide"` with `crop_size` and `stride`, which in the
             paper are the training crop and half of it.
         data_preprocessor: mmseg's.
+        pretrained: mmseg's, which its own loading of a model sets to None.
         init_cfg: mmengine's.
 
     Attributes:
@@ -107,6 +108,7 @@ class HRDASegmentor(EncoderDecoder):
         train_cfg: Any = None,
         test_cfg: Any = None,
         data_preprocessor: Any = None,
+        pretrained: str | None = None,
         init_cfg: Any = None,
     ) -> None:
         super().__init__(
@@ -117,6 +119,7 @@ class HRDASegmentor(EncoderDecoder):
             train_cfg=train_cfg,
             test_cfg=test_cfg,
             data_preprocessor=data_preprocessor,
+            pretrained=pretrained,
             init_cfg=init_cfg,
         )
         _check_scales(context_scale, detail_scale, output_stride, divisor, blur_detail)
