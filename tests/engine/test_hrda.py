@@ -121,8 +121,8 @@ def test_adapters_properties(name: str) -> None:
     """Test-time adaptation predicts with windows, under a graph where a method needs one."""
     segmentor = hrda_network().eval().segmentor
     adapter = adapt(SegmentorForward(segmentor), name)
-    logits = adapter(images(1))
-    assert logits.shape == (1, CLASSES, 64, 64) and logits.isfinite().all()
+    logits = adapter(images(1, (128, 128)))
+    assert logits.shape == (1, CLASSES, 128, 128) and logits.isfinite().all()
 
 
 def margins(config: Any) -> None:

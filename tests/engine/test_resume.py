@@ -145,6 +145,7 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
         config.model.micro_batches = 2
     if method == "hrda":
         config.model.network = ConfigDict(hrda_network_config())
+        config.train_dataloader.batch_size = 4  # the coarsest map of a context is one pixel
     config.custom_hooks = copy.deepcopy(HOOKS)
     if method == "source_only":
         config.train_dataloader.dataset.target = None

@@ -45,9 +45,7 @@ def test_alignment_properties(stride: int, quarters: int) -> None:
 
 
 @given(inner=SIDES, margin=st.tuples(st.integers(0, 12), st.integers(0, 12)), last=st.booleans())
-def test_draw_box_properties(
-    inner: tuple[int, int], margin: tuple[int, int], last: bool
-) -> None:
+def test_draw_box_properties(inner: tuple[int, int], margin: tuple[int, int], last: bool) -> None:
     """A box lies inside, has its size, and starts at multiples of the step."""
     inner = (inner[0] * 8, inner[1] * 8)
     size = (inner[0] + 8 * margin[0], inner[1] + 8 * margin[1])
