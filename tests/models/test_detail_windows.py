@@ -41,7 +41,8 @@ def test_alignment_properties(stride: int, quarters: int) -> None:
     def whole(pixels: int) -> bool:
         return all((pixels * scale / stride).denominator == 1 for scale in scales)
 
-    assert whole(step) and not any(map(whole, range(1, step)))
+    assert whole(step)
+    assert not any(map(whole, range(1, step)))
 
 
 @given(inner=SIDES, margin=st.tuples(st.integers(0, 12), st.integers(0, 12)), last=st.booleans())
@@ -51,8 +52,12 @@ def test_draw_box_properties(inner: tuple[int, int], margin: tuple[int, int], la
     size = (inner[0] + 8 * margin[0], inner[1] + 8 * margin[1])
     box = draw_box(size, inner, step=8, include_last=last)
     assert box.size == inner
-    assert 0 <= box.top and box.bottom <= size[0] and 0 <= box.left and box.right <= size[1]
-    assert box.top % 8 == 0 and box.left % 8 == 0
+    assert box.top >= 0
+    assert box.bottom <= size[0]
+    assert box.left >= 0
+    assert box.right <= size[1]
+    assert box.top % 8 == 0
+    assert box.left % 8 == 0
 
 
 @pytest.mark.parametrize(("last", "offsets"), [(True, [0, 8, 16, 24]), (False, [0, 8, 16])])

@@ -44,7 +44,8 @@ def test_training_pass_shapes() -> None:
     assert output.features[0].shape[2:] == (8, 8)
     (detail,) = output.regions
     assert (detail.name, detail.weight, output.share) == ("detail", 0.1, 0.9)
-    assert detail.logits.shape == (2, CLASSES, 32, 32) and detail.box.size == (32, 32)
+    assert detail.logits.shape == (2, CLASSES, 32, 32)
+    assert detail.box.size == (32, 32)
 
 
 def test_outside_of_the_box_only_the_context_counts_values() -> None:
@@ -77,7 +78,8 @@ def test_one_window_is_the_box_of_the_whole_values() -> None:
     image = images()
     trained, predicted = segmentor.output(image, Box(0, 64, 0, 64)), segmentor.output(image)
     assert torch.allclose(trained.logits, predicted.logits, atol=1e-6)
-    assert predicted.regions == () and predicted.share == 1
+    assert predicted.regions == ()
+    assert predicted.share == 1
 
 
 @pytest.mark.parametrize(("stride", "windows"), [(None, 9), ((32, 32), 4), ((32, 16), 6)])
@@ -103,7 +105,8 @@ def test_windows_do_not_mix_images_properties() -> None:
 def test_any_size_is_predicted_shapes(size: tuple[int, int], detail: int) -> None:
     """Other sizes are padded; images smaller than the detail have one smaller window."""
     logits = hrda_network(detail_size=(detail, detail)).eval()(images(1, size)).logits
-    assert logits.shape == (1, CLASSES, *size) and logits.isfinite().all()
+    assert logits.shape == (1, CLASSES, *size)
+    assert logits.isfinite().all()
 
 
 def test_padding_is_the_mean_colour_values() -> None:
@@ -145,7 +148,8 @@ def test_micro_batches_share_the_box_values() -> None:
         weight = network.segmentor.backbone.patch_embed1.proj.weight.grad
         found.append((output, weight))
     (one, first), (two, second) = found
-    assert one.regions[0].box == two.regions[0].box and one.share == two.share
+    assert one.regions[0].box == two.regions[0].box
+    assert one.share == two.share
     assert torch.allclose(one.logits, two.logits, atol=1e-5)
     assert torch.allclose(one.regions[0].logits, two.regions[0].logits, atol=1e-5)
     assert torch.allclose(first, second, atol=1e-5)
@@ -179,7 +183,8 @@ def test_context_loss_values() -> None:
 def test_detail_weight_edges_values(weight: float) -> None:
     """Without weight there is no region, and all of the loss is the fused logits'."""
     output = hrda_network(detail_weight=weight).train()(images())
-    assert len(output.regions) == int(weight) and output.share == 1 - weight
+    assert len(output.regions) == int(weight)
+    assert output.share == 1 - weight
 
 
 def test_fixed_attention_values() -> None:
@@ -253,7 +258,8 @@ def test_auxiliary_heads_values() -> None:
     }
     output = hrda_network(auxiliary_head=head).train()(images())
     ((logits, weight),) = output.auxiliary
-    assert logits.shape == (2, CLASSES, 64, 64) and weight == pytest.approx(0.4)
+    assert logits.shape == (2, CLASSES, 64, 64)
+    assert weight == pytest.approx(0.4)
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [

@@ -143,17 +143,21 @@ class SegmentationNetwork(nn.Module):
             TypeError: A head returns something else than logits.
             ValueError: HRDA cannot train on images of this size.
         """
-        forward = self._forward_of(image)
-        if self.micro_batches > 1 and torch.is_grad_enabled():
-            return in_micro_batches(self, forward, image, self.micro_batches)
-        return forward(image)
+        return self.prepared(image.shape[2:])(image)
 
-    def _forward_of(self, image: Tensor) -> Callable[[Tensor], NetworkOutput]:
-        """The pass over these images, with what is drawn once for all of them."""
-        if not isinstance(self.segmentor, HRDASegmentor):
-            return self._whole
-        box = self.segmentor.draw_box(image.shape[2:]) if self.training else None
-        return partial(self._in_two_scales, box=box)
+    def prepared(self, size: Sequence[int]) -> Callable[[Tensor], NetworkOutput]:
+        """The pass over images of a size, with what is drawn once for all of them.
+
+        Args:
+            size: (H, W) in pixels.
+        """
+        forward: Callable[[Tensor], NetworkOutput] = self._whole
+        if isinstance(self.segmentor, HRDASegmentor):
+            box = self.segmentor.draw_box(size) if self.training else None
+            forward = partial(self._in_two_scales, box=box)
+        if self.micro_batches > 1 and torch.is_grad_enabled():
+            return partial(in_micro_batches, self, forward, count=self.micro_batches)
+        return forward
 
     def _in_two_scales(self, image: Tensor, *, box: Box | None) -> NetworkOutput:
         output: NetworkOutput = self.segmentor.output(image, box)
