@@ -48,6 +48,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "prototypes": {**SELF_TRAINING, "teacher": {"type": "PrototypeTeacher", "channels": 16}},
     "fst_deep": {**SELF_TRAINING, "look_ahead": DEEP},
     "fst_wide": {**SELF_TRAINING, "look_ahead": {**DEEP, "mode": "wide"}},
+    "masked": {**SELF_TRAINING, "terms": [{"type": "MaskedConsistency", "block_size": 8}]},
+    "masked_halves": {
+        **SELF_TRAINING,
+        "terms": [{"type": "MaskedConsistency", "images": "halves", "block_size": 8}],
+    },
     "dual": {
         "type": "DualTeacherStudent",
         "primary": SELF_TRAINING,
