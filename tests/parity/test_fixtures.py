@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -257,11 +258,17 @@ def test_unknown_file_fails(altered: Alter, capsys: pytest.CaptureFixture[str]) 
     assert "no check handles this name; known: classmix_*" in lines[1]
 
 
-def test_waiting_files_pass(altered: Alter, capsys: pytest.CaptureFixture[str]) -> None:
+def test_waiting_files_pass(
+    altered: Alter, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Files of methods that wait for their issue are listed, and fail nothing."""
-    status, lines = results(altered("ema_a", {}, to="hrda_x"), capsys)
+    waiting = dataclasses.replace(FAMILIES["daformer"], waiting={"later": "LATER"})
+    monkeypatch.setitem(FAMILIES, "daformer", waiting)
+    status, lines = results(altered("ema_a", {}, to="later_x"), capsys)
     assert status == 0
-    assert [line.split() for line in lines] == [["not", "built", "hrda_x.npz", "(issue:", "HRDA)"]]
+    assert [line.split() for line in lines] == [
+        ["not", "built", "later_x.npz", "(issue:", "LATER)"]
+    ]
 
 
 def test_unreadable_file_fails(altered: Alter, capsys: pytest.CaptureFixture[str]) -> None:
