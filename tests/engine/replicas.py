@@ -45,7 +45,16 @@ from uda.selftraining import (
     TeacherPair,
     Term,
 )
-from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
+from uda.structures import (
+    Batch,
+    Box,
+    Labelled,
+    Mixed,
+    NetworkOutput,
+    PseudoLabel,
+    Region,
+    Unlabelled,
+)
 
 
 class Model(nn.Module):
@@ -83,6 +92,16 @@ class Network(nn.Module):
         return NetworkOutput(self.head(features), (features,))
 
 
+class Detailed(Network):
+    """The same with logits of a part of the images, whose label the loss cuts out."""
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Run it."""
+        output, box = super().forward(image), Box(2, 6, 1, 5)
+        detail = Region("detail", 2 * box.cut(output.logits), box, 0.3)
+        return output._replace(regions=(detail,), share=0.7)
+
+
 class AsTuple(nn.Module):
     """A map as a tuple of one."""
 
@@ -106,9 +125,11 @@ class LeftHalf(nn.Module):
         )
 
 
-def self_training(selector: nn.Module, *, prototypes: bool = False) -> Method:
+def self_training(
+    selector: nn.Module, *, prototypes: bool = False, network: type[nn.Module] = Network
+) -> Method:
     """Self-training with losses over the labelled pixels and a feature distance on class 1."""
-    student = Network()
+    student = network()
     teacher = EMATeacher(student, decay=0.5)
     if prototypes:
         teacher = PrototypeTeacher(student, decay=0.5, num_classes=2, channels=4, min_pixels=1)
@@ -220,6 +241,7 @@ METHODS: dict[str, Callable[[], Method]] = {
     "prototypes": lambda: self_training(
         ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),
+    "regions_of_images": lambda: self_training(EntropyWeight(), network=Detailed),
 }
 
 

@@ -27,6 +27,7 @@ from uda.engine.train import Precision, build_runner, load_config
 from .comparing import assert_same_log, assert_same_run, logged
 from .tiny_run import (
     PROJECT,
+    hrda_network_config,
     model_config,
     pseudo_labelled,
     write_config,
@@ -138,6 +139,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "target_mix": {"type": "TargetMix"},
         "start_exchange": 2,
     },
+    "hrda": _method(),
 }
 HOOKS = [
     {"type": "RandomState"},
@@ -166,8 +168,11 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
         write_config(folder, workers=workers)
     config = load_config(file)
     config.model.method = copy.deepcopy(METHODS[method])
-    if method == "class_balanced":
+    if method in ("class_balanced", "hrda"):
         config.model.micro_batches = 2
+    if method == "hrda":
+        config.model.network = ConfigDict(hrda_network_config())
+        config.train_dataloader.batch_size = 4  # the coarsest map of a context is one pixel
     config.custom_hooks = copy.deepcopy(HOOKS)
     if method == "source_only":
         config.train_dataloader.dataset.target = None

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.data.margins import VALID
 from uda.engine.checkpoint_networks import load_start
 from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
@@ -213,6 +214,9 @@ class DomainAdaptation(BaseModel):
         if items is None:
             return None
         images, valid = self.training_batches.images(items["inputs"])
+        masks = [sample.get(VALID) for sample in items["data_samples"]]
+        if all(mask is not None for mask in masks):  # of PseudoLabelMargins, False in padding
+            valid = self.training_batches.valid([mask.data for mask in masks])
         return Unlabelled(images.to(memory_format=self.memory_format), valid)
 
     def forward(
