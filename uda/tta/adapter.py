@@ -98,12 +98,11 @@ class Adapter(nn.Module):
         network.eval().requires_grad_(False)
         self.network, self.method = network, method
         self.lr, self.every, self.steps, self.protocol = lr, every, steps, protocol
-        self.skip_reliable, self.seed = skip_reliable, seed
+        self.skip_reliable, self.seed, self.trusted = skip_reliable, seed, False
         self.guard = Guard() if guard is True else (guard or None)
         self.meter = Meter()
         self.calls = self.skipped = self.not_finite = 0
         self.dense: bool | None = None
-        self.trusted = False  # whether the guard served the adapted model at the last batch
         self._wanted_statistics = statistics
         self._changes: dict[str, Any] = {
             "kind": optimiser,
@@ -339,6 +338,7 @@ class Adapter(nn.Module):
 
     @property
     def _distrusted(self) -> bool:
+        """Whether a guard served the unadapted model at the last batch, or has seen none."""
         return self.guard is not None and not self.trusted
 
     def _predicted(self, image: Tensor) -> Tensor:
