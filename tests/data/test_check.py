@@ -101,9 +101,7 @@ def test_counts_in_spite_of_unknown_ids(tmp_path: Path) -> None:
     assert (check.ignored, check.unnamed, check.size) == (7, (9,), (3, 7))
 
 
-def test_odd_errors_and_vanished_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_odd_errors_and_vanished_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that goes away meanwhile, a folder in its place, and what nobody thought of."""
     gone = check_pair(Pair(str(tmp_path / "gone.png"), None, READING))
     assert [o.kind for o in gone.observations] == ["vanished"]
@@ -148,7 +146,9 @@ def test_table_says_it_all() -> None:
         looked=[Looked("source", images=3, labels=2, checked=3)],
         findings=[
             of_set("target", "one image"),
-            Finding("error", "image empty", "source", "images of 0 bytes", "fetch", ("a\udce9", "b")),
+            Finding(
+                "error", "image empty", "source", "images of 0 bytes", "fetch", ("a\udce9", "b")
+            ),
         ],
     )
     report.sort()

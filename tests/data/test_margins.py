@@ -23,15 +23,18 @@ def test_margins_values() -> None:
     valid = marked(top=1, bottom=5, left=2, right=3)["valid_map"]
     assert valid.sum() == 14 * 35
     assert valid[1, 2] == valid[14, 36] == 1
-    assert not valid[0].any() and not valid[15:].any()
-    assert not valid[:, :2].any() and not valid[:, 37:].any()
+    assert not valid[0].any()
+    assert not valid[15:].any()
+    assert not valid[:, :2].any()
+    assert not valid[:, 37:].any()
 
 
 def test_margins_scale_values() -> None:
     """30 of 1024 rows are 15 of 512; 240 are 120; a fraction of a pixel counts as one."""
     size = (1024, 2048)
     valid = marked(512, 1024, top=30, bottom=240, left=30, right=30, size=size)["valid_map"]
-    assert (~valid.any(1)).sum() == 15 + 120 and (~valid.any(0)).sum() == 30
+    assert (~valid.any(1)).sum() == 15 + 120
+    assert (~valid.any(0)).sum() == 30
     assert (~marked(10, 10, top=1, size=(1024, 2048))["valid_map"].any(1)).sum() == 1
 
 
@@ -49,7 +52,8 @@ def test_margins_move_with_the_image_properties() -> None:
         results = TRANSFORMS.build(step)(results)
     packed = PackTarget()(results)
     valid = packed["data_samples"].valid_map.data
-    assert valid.dtype == torch.bool and valid.shape == (1, 24, 32)
+    assert valid.dtype == torch.bool
+    assert valid.shape == (1, 24, 32)
     assert 0 < valid.sum() < valid.numel()
     # Bilinear and nearest differ in the pixels along the border alone.
     shown = packed["inputs"][0] > 127

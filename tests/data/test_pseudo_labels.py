@@ -103,8 +103,14 @@ def test_empty_manifest_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ['{"version": 2}', "{", '{"version": 1}', '{"version": 1, "images": 3}',
-     '{"version": 1, "classes": ["a"], "images": [], "class_mean": []}']
+    "content",
+    [
+        '{"version": 2}',
+        "{",
+        '{"version": 1}',
+        '{"version": 1, "images": 3}',
+        '{"version": 1, "classes": ["a"], "images": [], "class_mean": []}',
+    ],
 )
 def test_manifest_errors(tmp_path: Path, content: str) -> None:
     """A missing, damaged or foreign manifest is named with what to do."""

@@ -31,8 +31,8 @@ class LabelFileError(ValueError):
     Args:
         message: One sentence with the path.
         reason: ``"damaged"``: cut off or no image; ``"form"``: not one channel of integers,
-            or stretched by readers; ``"jpeg"``: compressed with loss; ``"turned"``: a TIFF with an orientation; ``"ids"``:
-            ids that the data set does not name.
+            or stretched by readers; ``"jpeg"``: compressed with loss; ``"turned"``: a TIFF with an
+            orientation; ``"ids"``: ids that the data set does not name.
         ids: Those ids.
     """
 

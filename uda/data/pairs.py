@@ -46,8 +46,9 @@ class SourceTargetPairs:
 
     A method that learns from more than one batch an iteration gets what it needs in the same item:
     `further` whole pairs, as a list under ``"further"``, and with `second_target` another target
-    image under ``"second_target"``. With `further` pairs, item d holds the draws ``d (further + 1)``
-    and those after it, so that again each draw number gives the same pair in any run.
+    image under ``"second_target"``. With `further` pairs, item d holds the draws
+    ``d (further + 1)`` and those after it, so that again each draw number gives the same pair in
+    any run.
 
     Args:
         source: Labelled data set, or its config.

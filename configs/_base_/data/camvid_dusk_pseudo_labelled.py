@@ -9,7 +9,9 @@ palette = [
     [128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222], [128, 128, 0],
     [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0], [0, 128, 192],
 ]  # fmt: skip
-folder = dict(type="FolderDataset", data_root=data_root, classes=classes, palette=palette, image_suffix=".jpg")
+folder = dict(
+    type="FolderDataset", data_root=data_root, classes=classes, palette=palette, image_suffix=".jpg"
+)
 # HIAST's strong view: three of eight changes, each of them done with probability 0.5. The blur has
 # the deviations that OpenCV derives from kernels of 3 to 41 pixels.
 strong = [

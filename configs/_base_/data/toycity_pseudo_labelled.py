@@ -10,7 +10,9 @@ palette = [
     [70, 130, 180], [220, 20, 60], [255, 0, 0], [0, 0, 142], [0, 0, 70], [0, 60, 100],
     [0, 80, 100], [0, 0, 230], [119, 11, 32],
 ]  # fmt: skip
-folder = dict(type="FolderDataset", classes=classes, palette=palette, data_root="data/toycity/cityscapes")
+folder = dict(
+    type="FolderDataset", classes=classes, palette=palette, data_root="data/toycity/cityscapes"
+)
 # HIAST's strong view: three of eight changes, each of them done with probability 0.5. The blur has
 # the deviations that OpenCV derives from kernels of 3 to 41 pixels.
 strong = [

@@ -70,9 +70,7 @@ def _spread(pairs: list[Pair], limit: int | None) -> list[Pair]:
     return [pairs[i * len(pairs) // limit] for i in range(limit)]
 
 
-def _checked(
-    pairs: Sequence[Pair], workers: int, console: Console | None
-) -> Iterator[PairCheck]:
+def _checked(pairs: Sequence[Pair], workers: int, console: Console | None) -> Iterator[PairCheck]:
     console = console or Console(stderr=True)
     columns = (TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Drawn from here and not from a thread: in between, standard error is turned aside.

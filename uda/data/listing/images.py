@@ -108,9 +108,7 @@ def _split(
     return {name: stems[name] for name in names if name is not None}
 
 
-def add_same_names(
-    chosen: Mapping[str, str], settings: FolderSettings, listing: Listing
-) -> None:
+def add_same_names(chosen: Mapping[str, str], settings: FolderSettings, listing: Listing) -> None:
     """Note images that differ in their ending alone, where there is no label to share.
 
     Args:
@@ -128,8 +126,6 @@ def add_same_names(
             f"{first} and {second.name}",
             "remove one of each if they show the same: both are used",
         )
-
-
 
 
 def add_other_endings(
