@@ -98,8 +98,8 @@ def decode_label(content: bytes, path: str | Path) -> NDArray[np.integer]:
         )
     if stretched:
         raise LabelFileError(
-            f"label file {path} holds grey of another range than 8 or 16 bits, which readers stretch "
-            "and so change ids; save it as a PNG of 8 bits",
+            f"label file {path} holds grey of another range than 8 or 16 bits, which readers "
+            "stretch and so change ids; save it as a PNG of 8 bits",
             "form",
         )
     if kind in _LOSSY:
