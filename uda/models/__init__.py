@@ -1,8 +1,9 @@
 """Networks: encoders and decoders for mmseg's segmentors, and one face for all of them.
 
-Importing this package puts `MixTransformer`, `TimmEncoder`, `DAFormerHead`, `LightHead` and
-`DeepLabV2Head` into `mmseg.registry.MODELS`, so that a plain mmseg config can name them; such
-a config needs `custom_imports = dict(imports=["uda.models"])` and nothing else of this project.
+Importing this package puts our encoders (`MixTransformer`, `TimmEncoder`, `FoundationEncoder`,
+`ViTAdapter`) and heads (`DAFormerHead`, `LightHead`, `DeepLabV2Head`, `LightweightHead`,
+`PyramidHead`) into `mmseg.registry.MODELS`, so that a plain mmseg config can name them; such a
+config needs `custom_imports = dict(imports=["uda.models"])` and nothing else of this project.
 """
 
 from __future__ import annotations
@@ -15,20 +16,38 @@ from mmseg.registry import MODELS  # noqa: E402
 
 from uda.models.daformer_head import DAFormerHead  # noqa: E402
 from uda.models.deeplab_v2_head import DeepLabV2Head  # noqa: E402
+from uda.models.foundation_encoder import FoundationEncoder  # noqa: E402
 from uda.models.light_head import LightHead  # noqa: E402
+from uda.models.lightweight_head import LightweightHead  # noqa: E402
 from uda.models.mix_transformer import MixTransformer  # noqa: E402
+from uda.models.pyramid_head import PyramidHead  # noqa: E402
 from uda.models.segmentation_network import Encoder, SegmentationNetwork  # noqa: E402
 from uda.models.timm_encoder import TimmEncoder  # noqa: E402
+from uda.models.vit_adapter import ViTAdapter  # noqa: E402
 
-for _network in (MixTransformer, TimmEncoder, DAFormerHead, LightHead, DeepLabV2Head):
+for _network in (
+    MixTransformer,
+    TimmEncoder,
+    FoundationEncoder,
+    ViTAdapter,
+    DAFormerHead,
+    LightHead,
+    DeepLabV2Head,
+    LightweightHead,
+    PyramidHead,
+):
     MODELS.register_module(module=_network)
 
 __all__ = [
     "DAFormerHead",
     "DeepLabV2Head",
     "Encoder",
+    "FoundationEncoder",
     "LightHead",
+    "LightweightHead",
     "MixTransformer",
+    "PyramidHead",
     "SegmentationNetwork",
     "TimmEncoder",
+    "ViTAdapter",
 ]
