@@ -42,6 +42,7 @@ KINDS = [
     (VIEWS, selftraining.ColorJitterBlur),
     (VIEWS, selftraining.TorchvisionView),
     (VIEWS, selftraining.NoView),
+    (VIEWS, selftraining.BlockMask),
     (TERMS, selftraining.FeatureDistance),
     (TERMS, selftraining.EntropyMinimisation),
     (METHODS, methods.SelfTraining),

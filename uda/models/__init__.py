@@ -1,9 +1,10 @@
 """Networks: encoders and decoders for mmseg's segmentors, and one face for all of them.
 
 Importing this package puts our encoders (`MixTransformer`, `TimmEncoder`, `FoundationEncoder`,
-`ViTAdapter`) and heads (`DAFormerHead`, `LightHead`, `DeepLabV2Head`, `LightweightHead`,
-`PyramidHead`) into `mmseg.registry.MODELS`, so that a plain mmseg config can name them; such a
-config needs `custom_imports = dict(imports=["uda.models"])` and nothing else of this project.
+`ViTAdapter`), heads (`DAFormerHead`, `LightHead`, `DeepLabV2Head`, `LightweightHead`,
+`PyramidHead`) and `SlidingSegmentor` into `mmseg.registry.MODELS`, so that a plain mmseg config
+can name them; such a config needs `custom_imports = dict(imports=["uda.models"])` and nothing
+else of this project.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from uda.models.lightweight_head import LightweightHead  # noqa: E402
 from uda.models.mix_transformer import MixTransformer  # noqa: E402
 from uda.models.pyramid_head import PyramidHead  # noqa: E402
 from uda.models.segmentation_network import Encoder, SegmentationNetwork  # noqa: E402
+from uda.models.sliding_segmentor import SlidingSegmentor  # noqa: E402
 from uda.models.timm_encoder import TimmEncoder  # noqa: E402
 from uda.models.vit_adapter import ViTAdapter  # noqa: E402
 
@@ -35,6 +37,7 @@ for _network in (
     DeepLabV2Head,
     LightweightHead,
     PyramidHead,
+    SlidingSegmentor,
 ):
     MODELS.register_module(module=_network)
 
@@ -48,6 +51,7 @@ __all__ = [
     "MixTransformer",
     "PyramidHead",
     "SegmentationNetwork",
+    "SlidingSegmentor",
     "TimmEncoder",
     "ViTAdapter",
 ]

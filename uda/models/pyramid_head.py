@@ -27,6 +27,7 @@ class PyramidHead(BaseDecodeHead):
         in_channels: Channels of the four maps, fine to coarse; the last a multiple of 8.
         num_classes: K.
         in_index: Which encoder outputs are used, fine to coarse.
+        momentum: Of BatchNorm's running statistics; VFM-UDA++ has 0.01.
         dropout_ratio: Probability to drop a channel before the classifier; none in VFM-UDA++.
         loss_decode: mmseg's loss, used by mmseg's own training only; None: cross-entropy.
         ignore_index: Label without loss.
@@ -42,6 +43,7 @@ class PyramidHead(BaseDecodeHead):
         in_channels: Sequence[int],
         num_classes: int,
         in_index: Sequence[int] = (0, 1, 2, 3),
+        momentum: float = 0.01,
         dropout_ratio: float = 0.0,
         loss_decode: Any = None,
         ignore_index: int = 255,
@@ -71,7 +73,7 @@ class PyramidHead(BaseDecodeHead):
             self.add_module(f"up_conv{level}", nn.ConvTranspose2d(coarse, width, 2, stride=2))
             self.add_module(f"reduce_conv{level}", nn.Conv2d(skip, width, 1))
             self.add_module(f"smooth_conv{level}", nn.Conv2d(width, width, 3, padding=1))
-            self.add_module(f"norm{level}", nn.BatchNorm2d(width))
+            self.add_module(f"norm{level}", nn.BatchNorm2d(width, momentum=momentum))
         self.smooth_conv4 = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.conv_seg = bare_classifier(widths[-1], num_classes)
         self.init_cfg = None

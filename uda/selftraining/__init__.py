@@ -32,9 +32,17 @@ from uda.selftraining.terms import (
     RegionRegularisation,
     Term,
 )
-from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, TorchvisionView, View
+from uda.selftraining.views import (
+    BlockMask,
+    ColorJitterBlur,
+    FourierStyle,
+    NoView,
+    TorchvisionView,
+    View,
+)
 
 __all__ = [
+    "BlockMask",
     "AdaptiveThreshold",
     "AdversarialOutput",
     "BlockMask",
