@@ -22,6 +22,7 @@ from uda.selftraining.views.block_mask import block_grid, keep_mask
 # other convolution kernels and larger values.
 OUTPUTS = {"absolute": 2e-5, "relative": 2e-5}
 GRADIENTS = {"absolute": 2e-5, "relative": 1e-4}
+POINTS = 4  # of deformable attention, in both repositories
 
 
 def cases(arrays: Arrays) -> Iterator[str]:
@@ -62,7 +63,7 @@ def check_token_mask(path: Path) -> list[Row]:
             )
             if f"{case}torch_seed" in arrays:
                 torch.manual_seed(int(arrays.number(f"{case}torch_seed")))
-                rows.append(differing(f"{case}out", masking(tokens), arrays[f"{case}out"]))
+                rows.append(differing(f"{case}drawn", masking(tokens), arrays[f"{case}out"]))
     return rows
 
 
@@ -73,14 +74,12 @@ def check_deformable_attention(path: Path) -> list[Row]:
     sizes = [(int(h), int(w)) for h, w in arrays["spatial_shapes"]]
     width, channels = state["value_proj.weight"].shape
     reference = arrays.tensor("reference_xy")
-    # heads x levels x points = rows of the weights; points by the number of points an offset has
-    heads = int(arrays.number("heads", 2))
-    points = state["attention_weights.bias"].numel() // (heads * len(sizes))
+    heads = attention_heads(state["attention_weights.bias"], levels=len(sizes))
     attention = DeformableAttention(
         channels=channels,
         heads=heads,
         levels=len(sizes),
-        points=points,
+        points=POINTS,
         value_ratio=width / channels,
     )
     load_exactly(attention, state, origin=path.name)
@@ -92,6 +91,11 @@ def check_deformable_attention(path: Path) -> list[Row]:
         if name in arrays:
             rows.append(compare(name, value.grad, arrays[name], **GRADIENTS))
     return rows
+
+
+def attention_heads(weights: Tensor, *, levels: int) -> int:
+    """Heads of a deformable attention, whose weights are heads x levels x points."""
+    return weights.numel() // (levels * POINTS)
 
 
 def check_pyramid_head(path: Path) -> list[Row]:

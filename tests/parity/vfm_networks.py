@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from tests.parity.rows import Arrays, Row, compare
-from tests.parity.vfm_models import OUTPUTS, network_input, vit_from_state
+from tests.parity.vfm_models import OUTPUTS, attention_heads, network_input, vit_from_state
+from uda._token_masking import masking_tokens
 from uda.models import LightweightHead, ViTAdapter
 from uda.models.position_tables import table_at
 from uda.models.state_dicts import load_exactly
@@ -64,10 +66,6 @@ def _network_rows(
 
 def _masked_maps(arrays: Arrays, encoder: torch.nn.Module, image: Tensor) -> tuple[Tensor, ...]:
     """The maps in training mode, the draws of the masking replaced by the recorded ones."""
-    from unittest import mock
-
-    from uda._token_masking import masking_tokens
-
     noise = arrays.tensor("noise")
     with (
         masking_tokens(encoder, arrays.number("mask_ratio")),
@@ -92,7 +90,9 @@ def check_vit_adapter(path: Path) -> list[Row]:
     adapter = ViTAdapter(
         encoder=encoder,
         stem_width=state["spm.stem.0.weight"].shape[0],
-        heads=int(arrays.number("deform_heads", 1)),
+        heads=attention_heads(
+            state["interactions.0.injector.attn.attention_weights.bias"], levels=3
+        ),
     )
     load_exactly(adapter, own_names(state), origin=path.name)
     side = 32 * arrays["f4"].shape[-1]
@@ -110,9 +110,8 @@ def check_vit_adapter(path: Path) -> list[Row]:
             first = arrays["pos_embed_16x16"]
             rows.append(compare("pos_embed", table[..., : first.shape[-1]], first, **OUTPUTS))
         maps = adapter.eval()(image)
-        for name, step, one in zip(
-            ("f1_s8", "f2_s4", "f3_s2", "f4"), (8, 4, 2, 1), maps, strict=True
-        ):
+        for name, one in zip(("f1_s8", "f2_s4", "f3_s2", "f4"), maps, strict=True):
+            step = int(name.partition("_s")[2] or 1)
             rows.append(compare(name, one[:, :, ::step, ::step], arrays[name], **OUTPUTS))
         if "f4_train" in arrays:
             rows.append(
