@@ -131,3 +131,13 @@ def test_efficientnet_key_errors(name: str) -> None:
     one = torch.zeros(1)
     with pytest.raises(ValueError, match=f"'{name}' is not a name in EfficientNet-Lite0"):
         to_timm_names({"_conv_stem.weight": one, name: one})
+
+
+def test_licence_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading weights tells their licence, on one line."""
+    shown: list[str] = []
+    monkeypatch.setattr(
+        "uda.models.timm_encoder.print_log", lambda text, logger: shown.append(text)
+    )
+    TimmEncoder(weights="efficientnet-lite0").init_weights()
+    assert shown[0].startswith("efficientnet-lite0: licence of tf_efficientnet_lite0.in1k: Apache")

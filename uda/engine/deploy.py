@@ -64,9 +64,7 @@ def deploy_config(config: Config) -> Config:
     preprocessor = dict(config.model.data_preprocessor)
     preprocessor.pop("size", None)  # the training crop; test images keep their size
     model["data_preprocessor"] = preprocessor
-    backbone = dict(model["backbone"])
-    if "weights" in backbone:
-        backbone["weights"] = None  # the checkpoint has them
+    backbone = without_weights(model["backbone"])
     backbone.pop("init_cfg", None)
     model["backbone"] = backbone
     pipeline = inference_pipeline(config)
@@ -79,6 +77,23 @@ def deploy_config(config: Config) -> Config:
             "test_dataloader": {"dataset": {"pipeline": pipeline}},
         }
     )
+
+
+def without_weights(backbone: Mapping[str, Any]) -> dict[str, Any]:
+    """A backbone's config, and that of an encoder inside, with no file to start from.
+
+    The checkpoint has all weights.
+
+    >>> without_weights({"type": "ViTAdapter", "encoder": {"weights": "a.pth"}})
+    {'type': 'ViTAdapter', 'encoder': {'weights': None}}
+    """
+    kept = {
+        key: without_weights(value) if isinstance(value, Mapping) else value
+        for key, value in backbone.items()
+    }
+    if "weights" in kept:
+        kept["weights"] = None
+    return kept
 
 
 def inference_pipeline(config: Config) -> list[dict[str, Any]]:

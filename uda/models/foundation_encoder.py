@@ -23,6 +23,7 @@ _ANY_SIZE: dict[str, dict[str, Any]] = {
     "eva": {"dynamic_img_size": True},
     "swin_transformer": {"strict_img_size": False},
     "swin_transformer_v2": {"strict_img_size": False},
+    "convnext": {},
 }
 _MAPS = 4
 
@@ -204,7 +205,7 @@ def create_any_size(
         )
     kind = timm.model_entrypoint(name.partition(".")[0]).__module__.rpartition(".")[2]
     arguments: dict[str, Any] = {"num_classes": 0, **model_args, **_ANY_SIZE.get(kind, {})}
-    if drop_path_rate > 0:
+    if drop_path_rate > 0 or kind in _ANY_SIZE:  # timm's own default for Swin is 0.1
         arguments["drop_path_rate"] = drop_path_rate
     if patch_size is not None:
         arguments["patch_size"] = patch_size

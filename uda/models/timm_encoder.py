@@ -14,6 +14,7 @@ from torch import Tensor
 
 from uda.models.efficientnet_keys import to_timm_names
 from uda.models.state_dicts import load_exactly, read_state_dict
+from uda.models.weight_licences import licence_line
 
 PACKAGED_WEIGHTS = "efficientnet-lite0"
 
@@ -90,6 +91,7 @@ class TimmEncoder(BaseModule):
         # What is left over belongs to the classifier, which an encoder does not have.
         fitting = {own[_flat(name)]: value for name, value in state.items() if _flat(name) in own}
         load_exactly(self.model, fitting, origin=str(file.expanduser().resolve()))
+        print_log(licence_line(self.name, str(weights)), logger="current")
         print_log(
             f"{self.name}: {len(fitting)} of {len(state)} tensors of {file.name} loaded, "
             f"{len(state) - len(fitting)} of the classifier left out",
