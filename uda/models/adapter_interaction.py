@@ -103,8 +103,6 @@ class Interaction(nn.Module):
             Extractor(channels=channels, heads=heads) for _ in range(further)
         )
 
-    def extract(self, maps: Tensor, sizes: Sizes, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Maps after all extractors; see `Extractor`."""
-        for extractor in (self.extractor, *self.extra_extractors):
-            maps = extractor(maps, sizes, tokens, grid)
-        return maps
+    def extractors(self) -> list[nn.Module]:
+        """All extractors in their order."""
+        return [self.extractor, *self.extra_extractors]

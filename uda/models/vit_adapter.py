@@ -18,7 +18,7 @@ from uda.models.deformable_attention import Sizes
 from uda.models.foundation_encoder import FoundationEncoder
 from uda.models.spatial_prior import SpatialPrior
 from uda.models.state_dicts import load_exactly, read_state_dict
-from uda.models.vit_tokens import Embedded
+from uda.models.vit_tokens import Embedded, run, saves_memory
 from uda.models.working_size import fit_image, working_size
 
 _INTERACTIONS = 4
@@ -33,7 +33,8 @@ class ViTAdapter(BaseModule):
     blocks x reads c (`Injector`), after them c reads x (`Extractor`; the last place has two more).
     Then c_1 <- c_1 + up(c_2), and f_i = BN(c_i + x_i), x_i the tokens after quarter i, resized.
     (Chen et al., ICLR 2023, as VFM-UDA++ sets it: no final norm of the ViT, BatchNorm momentum
-    0.01; its parameter names.) The deformable attention is plain PyTorch.
+    0.01; its parameter names.) The deformable attention is plain PyTorch. Where the encoder has
+    `grad_checkpointing`, injectors and extractors compute their activations again as well.
 
     VFM-UDA++ starts from an adapter trained on ImageNet with the ViT frozen; without `weights`
     it starts random here, for which no figure is published.
@@ -127,15 +128,19 @@ class ViTAdapter(BaseModule):
     ) -> tuple[Tensor, list[Tensor]]:
         """The levels after all interactions, and the map of patch tokens after each."""
         tokens, start, maps = embedded.tokens, 0, []
+        recompute = saves_memory(self.encoder.model)
         interactions = cast(Sequence[Interaction], self.interactions)
         for interaction, last in zip(interactions, self.encoder.out_indices, strict=True):
             front, patches = tokens[:, : embedded.prefix], tokens[:, embedded.prefix :]
-            patches = interaction.injector(patches, embedded.grid, levels, sizes)
+            patches = run(
+                interaction.injector, patches, embedded.grid, levels, sizes, recompute=recompute
+            )
             tokens = torch.cat([front, patches], dim=1)
             tokens = self.encoder.through_blocks(tokens, embedded, range(start, last + 1))
             start = last + 1
             read = tokens[:, embedded.prefix :]
-            levels = interaction.extract(levels, sizes, read, embedded.grid)
+            for extractor in interaction.extractors():
+                levels = run(extractor, levels, sizes, read, embedded.grid, recompute=recompute)
             maps.append(embedded.as_map(tokens))
         return levels, maps
 

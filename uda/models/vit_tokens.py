@@ -102,11 +102,23 @@ def through_blocks(model: nn.Module, tokens: Tensor, embedded: Embedded, which: 
     """
     for block in _blocks(model, which):
         arguments: dict[str, Any] = {} if embedded.rotation is None else {"rope": embedded.rotation}
-        if getattr(model, "grad_checkpointing", False) and torch.is_grad_enabled():
-            tokens = checkpoint(block, tokens, use_reentrant=False, **arguments)
-        else:
-            tokens = block(tokens, **arguments)
+        tokens = run(block, tokens, recompute=saves_memory(model), **arguments)
     return tokens
+
+
+def saves_memory(model: nn.Module) -> bool:
+    """Whether activations are computed again in the backward pass, and there will be one."""
+    return bool(getattr(model, "grad_checkpointing", False)) and torch.is_grad_enabled()
+
+
+def run(module: nn.Module, *inputs: Any, recompute: bool, **arguments: Any) -> Tensor:
+    """What a module returns, its activations kept or computed again in the backward pass."""
+    out: Tensor = (
+        checkpoint(module, *inputs, use_reentrant=False, **arguments)
+        if recompute
+        else module(*inputs, **arguments)
+    )
+    return out
 
 
 def _blocks(model: nn.Module, which: range) -> Iterable[nn.Module]:
