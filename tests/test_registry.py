@@ -42,7 +42,6 @@ KINDS = [
     (VIEWS, selftraining.ColorJitterBlur),
     (VIEWS, selftraining.TorchvisionView),
     (VIEWS, selftraining.NoView),
-    (VIEWS, selftraining.BlockMask),
     (TERMS, selftraining.FeatureDistance),
     (TERMS, selftraining.EntropyMinimisation),
     (METHODS, methods.SelfTraining),

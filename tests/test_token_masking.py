@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from uda._token_masking import TokenMasking, masking_tokens
+from uda.models import SegmentationNetwork
 
 
 @given(ratio=st.floats(0, 1), seed=st.integers(0, 1000))
@@ -74,3 +75,31 @@ def test_switch_errors() -> None:
     told = "Conv2d has no token masking. Set token_masking=True"
     with pytest.raises(ValueError, match=told), masking_tokens(nn.Conv2d(1, 1, 1), 0.5):
         pass
+
+
+def test_micro_batches() -> None:
+    """Where passes are run again in the backward pass, the same tokens are withheld again.
+
+    Each of two images is a part of its own; with all tokens withheld the encoder's kernel has no
+    influence, so its gradient is exactly 0, though the block has ended before the backward pass.
+    """
+    network = SegmentationNetwork.from_config(
+        {
+            "type": "EncoderDecoder",
+            "backbone": {
+                "type": "FoundationEncoder",
+                "name": "vit_small_patch16_dinov3",
+                "token_masking": True,
+                "model_args": {"embed_dim": 32, "depth": 4, "num_heads": 2},
+            },
+            "decode_head": {"type": "LightweightHead", "in_channels": 32, "num_classes": 3},
+            "test_cfg": {"mode": "whole"},
+        },
+        micro_batches=2,
+    ).train()
+    with masking_tokens(network, 1.0):
+        logits = network(torch.randn(2, 3, 32, 32)).logits
+    (logits * torch.randn_like(logits)).sum().backward()
+    encoder = network.segmentor.backbone
+    assert encoder.masking.mask_token.grad.any()
+    assert not encoder.model.patch_embed.proj.weight.grad.any()

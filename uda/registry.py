@@ -54,7 +54,6 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.ColorJitterBlur,
         selftraining.TorchvisionView,
         selftraining.NoView,
-        selftraining.BlockMask,
         selftraining.FourierStyle,
     ),
     TERMS: (

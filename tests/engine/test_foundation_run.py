@@ -42,7 +42,7 @@ def network(*, adapter: bool) -> dict[str, Any]:
 def test_run_resume(adapter: bool, tmp_path: Path) -> None:
     """Six iterations equal three and three more, to the bit; deployed networks are read back."""
     model = model_config(network=network(adapter=adapter))
-    model["method"]["view"] = {"type": "BlockMask", "block_size": 16}
+    model["method"]["terms"] += [{"type": "MaskedConsistency", "block_size": 16}]
     config = write_config(tmp_path, model=model)
     straight, resumed = make_runner(config, tmp_path / "straight"), tmp_path / "resumed"
     before = {name: p.clone() for name, p in straight.model.named_parameters()}

@@ -16,7 +16,7 @@ from uda.models.foundation_encoder import FoundationEncoder
 from uda.models.pyramid_head import PyramidHead
 from uda.models.sliding_segmentor import short_side_size, window_boxes
 from uda.models.state_dicts import load_exactly
-from uda.selftraining.views.block_mask import block_grid, keep_mask
+from uda.selftraining import BlockMask
 
 # The fixture's author reproduced networks to 2e-6 and suggests 1e-4; the limit leaves room for
 # other convolution kernels and larger values.
@@ -39,10 +39,11 @@ def check_block_mask(path: Path) -> list[Row]:
         height, width, block = (int(v) for v in arrays[f"{case}H_W_block"])
         noise = arrays.tensor(f"{case}noise")
         wanted = np.unpackbits(arrays[f"{case}mask_packed"])[: height * width]
-        grid = block_grid((height, width), block)
+        mask = BlockMask(block_size=block, ratio=arrays.number(f"{case}ratio"))
+        grid = mask.grid((height, width))
         rows.append(differing(f"{case}grid", grid, noise.shape[2:]))
-        mask = keep_mask(noise, (height, width), arrays.number(f"{case}ratio"))
-        rows.append(differing(f"{case}mask", mask[0, 0], wanted.reshape(height, width)))
+        kept = mask.enlarged(noise, (height, width))
+        rows.append(differing(f"{case}mask", kept[0, 0], wanted.reshape(height, width)))
         if f"{case}torch_seed" in arrays:
             torch.manual_seed(int(arrays.number(f"{case}torch_seed")))
             rows.append(differing(f"{case}noise", torch.rand(1, 1, *grid), noise))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from uda._token_masking import masking_as_now
 from uda.structures import NetworkOutput
 
 
@@ -38,13 +39,20 @@ def in_micro_batches(
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), frozen_statistics(network)
+        return nullcontext(), as_before(network, masking_as_now(network))
 
     outputs = [
         checkpoint(forward, part, use_reentrant=False, context_fn=contexts)
         for part in image.chunk(count)
     ]
     return joined(outputs)
+
+
+@contextmanager
+def as_before(network: nn.Module, masking: AbstractContextManager[None]) -> Iterator[None]:
+    """The second run of a pass: tokens are withheld as in the first, statistics do not move."""
+    with masking, frozen_statistics(network):
+        yield
 
 
 def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:

@@ -32,17 +32,9 @@ from uda.selftraining.terms import (
     RegionRegularisation,
     Term,
 )
-from uda.selftraining.views import (
-    BlockMask,
-    ColorJitterBlur,
-    FourierStyle,
-    NoView,
-    TorchvisionView,
-    View,
-)
+from uda.selftraining.views import ColorJitterBlur, FourierStyle, NoView, TorchvisionView, View
 
 __all__ = [
-    "BlockMask",
     "AdaptiveThreshold",
     "AdversarialOutput",
     "BlockMask",
