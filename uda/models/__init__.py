@@ -10,6 +10,7 @@ else of this project.
 from __future__ import annotations
 
 from uda._quiet import quiet_mmseg_import
+from uda._token_masking import masking_tokens
 
 quiet_mmseg_import()
 
@@ -54,4 +55,5 @@ __all__ = [
     "SlidingSegmentor",
     "TimmEncoder",
     "ViTAdapter",
+    "masking_tokens",
 ]
