@@ -14,8 +14,11 @@ from mmseg.apis import init_model
 from uda.engine.config import check_config
 
 from .comparing import assert_same_run
-from .tiny_run import make_runner, model_config, write_config
+from .tiny_run import PROJECT, make_runner, model_config, write_config
 
+KINDS = ("dinov2", "dinov3", "eva02", "convnext", "swin")
+FOLDER = PROJECT / "configs" / "_base_" / "models"
+FILES = sorted(path for path in FOLDER.glob("*.py") if path.stem.startswith(KINDS))
 ENCODER = {
     "type": "FoundationEncoder",
     "name": "vit_small_patch16_dinov3",
@@ -60,6 +63,12 @@ def test_run_resume(adapter: bool, tmp_path: Path) -> None:
     read = init_model(str(deploy / "config.py"), str(deploy / "student.pth"), device="cpu")
     state = straight.model.method.student.segmentor.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in read.state_dict().items())
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+def test_model_files(file: Path) -> None:
+    """Every model file passes the check of configs."""
+    check_config(Config({"model": Config.fromfile(file).model}))
 
 
 @pytest.mark.parametrize(

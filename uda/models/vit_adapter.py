@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmseg.registry import MODELS
 from torch import Tensor, nn
@@ -98,6 +99,10 @@ class ViTAdapter(BaseModule):
             # a file of the adapter alone leaves the ViT as it is
             kept = {n: v for n, v in own.items() if n.startswith("encoder.") and n not in state}
             load_exactly(self, {**kept, **state}, origin=str(Path(self.weights).resolve()))
+            print_log(
+                f"{self.weights}: adapter loaded; its licence stands where the file was published.",
+                logger="current",
+            )
         self.is_init = True
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
