@@ -7,7 +7,7 @@ from typing import Any
 
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
-_BY_ITERATION = ("WarmUpPolyLR", "CosineLR")
+_BY_ITERATION = ("WarmUpPolyLR", "CosineLR", "WarmUpDecayLR")
 _NEEDS = {
     "train": "the source needs labels",
     "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
@@ -19,6 +19,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _loop(config)
     yield from _schedules(config)
     yield from _accumulation(config)
+    yield from _batch_size(config)
     yield from _processes(config)
     yield from _pipelines(config)
     yield from _crops(config)
@@ -75,6 +76,18 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
             f"optim_wrapper.accumulative_counts={count}: a method makes one optimiser step an "
             "iteration. For a batch that does not fit into memory set train_dataloader.batch_size "
             f"to the size you want and model.micro_batches={count}."
+        )
+
+
+def _batch_size(config: Mapping[str, Any]) -> Iterator[str]:
+    """The optimiser cannot see the loader, so that the number stands in two places."""
+    paramwise = (config.get("optim_wrapper") or {}).get("paramwise_cfg") or {}
+    scaled, loaded = paramwise.get("batch_size"), config.get("train_dataloader") or {}
+    if scaled is not None and scaled != loaded.get("batch_size", scaled):
+        yield (
+            f"optim_wrapper.paramwise_cfg.batch_size={scaled}, by whose root the learning rate is "
+            f"multiplied, is not train_dataloader.batch_size={loaded['batch_size']}; set both to "
+            "the same."
         )
 
 

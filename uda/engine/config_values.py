@@ -169,6 +169,9 @@ OF_TYPE: dict[tuple[str, str], Rule] = {
     ("WarmUpPolyLR", "warmup_ratio"): number(0, 1),
     ("CosineLR", "floor"): number(0),
     ("CosineLR", "period"): either(whole(1), _NONE),
+    ("WarmUpDecayLR", "warmup"): whole(0),
+    ("WarmUpDecayLR", "start"): number(0, 1),
+    ("WarmUpDecayLR", "final"): number(0, 1),
     ("PictureLog", "interval"): whole(1),
     ("PictureLog", "images"): whole(1),
 }

@@ -32,6 +32,10 @@ class EMATeacher(nn.Module):
             averaged like the parameters; integer buffers are copied.
         mode: `"train"` (reference): BatchNorm uses the statistics of the batch and updates the
             running ones; Dropout and DropPath are off either way. `"eval"`: running statistics.
+        flip_average: Predict the mean of the probabilities of the image and of its mirror image,
+            turned back (VFM-UDA++, released code); costs a second pass.
+        share_frozen: Hold parameters that are frozen in the student now, such as those of a tuned
+            encoder, once for both; they have to stay frozen. The average runs over the others.
 
     Raises:
         ValueError: An argument is outside its range.
@@ -52,6 +56,8 @@ class EMATeacher(nn.Module):
         warmup: bool = True,
         buffers: Buffers = "own",
         mode: Mode = "train",
+        flip_average: bool = False,
+        share_frozen: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= decay <= 1:
@@ -61,7 +67,10 @@ class EMATeacher(nn.Module):
         if mode not in ("train", "eval"):
             raise ValueError(f'mode has to be "train" or "eval", not {mode!r}.')
         self.decay, self.warmup, self.buffers_mode, self.mode = decay, warmup, buffers, mode
-        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.flip_average, self.share_frozen = flip_average, share_frozen
+        frozen = [p for p in student.parameters() if share_frozen and not p.requires_grad]
+        shared = {id(p): p for p in frozen}
+        self.network = copy.deepcopy(student, shared).requires_grad_(False)
         self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
         # The same number on the host, so that no update has to wait for the device.
         self._iteration: int | None = 0
@@ -90,8 +99,10 @@ class EMATeacher(nn.Module):
         """Move the teacher as `update` would, without counting the update."""
         updates = self.updates
         share = 1 - self.decay_at(updates)
-        own: list[Tensor] = list(self.network.parameters())
-        others: list[Tensor] = list(student.parameters())
+        pairs = zip(self.network.parameters(), student.parameters(), strict=True)
+        apart = [(own, other) for own, other in pairs if own is not other]
+        own: list[Tensor] = [parameter for parameter, _ in apart]
+        others: list[Tensor] = [parameter for _, parameter in apart]
         if updates == 0:
             torch._foreach_copy_(own, others)
         else:
@@ -111,6 +122,12 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
         """The class probabilities (N, K, H, W) of `image` (N, 3, H, W); builds no graph."""
+        probs = self._probs(image)
+        if self.flip_average:
+            probs = (probs + self._probs(image.flip(-1)).flip(-1)) / 2
+        return probs
+
+    def _probs(self, image: Tensor) -> Tensor:
         probs: Tensor = as_output(self.network(image)).logits.float().softmax(1)
         return probs
 
