@@ -57,8 +57,8 @@ def layer_factors(
     if not factors:
         raise ValueError(
             f"layer_decay: no trainable parameter below {within!r} is called blocks.0...; "
-            "the decay is for encoders made of blocks (ViT, Swin, ConvNeXt). Leave it out, or name the "
-            "module that holds the blocks in `within`."
+            "the decay is for encoders made of blocks (ViT, Swin, ConvNeXt). Leave it out, or "
+            "name the module that holds the blocks in `within`."
         )
     return factors
 
