@@ -17,6 +17,8 @@ from tests.parity.daformer_optimisation import group_of, module_of
 from tests.parity.rows import Arrays, Row, compare, differing
 from uda.engine.optim import ParameterGroups
 from uda.engine.warm_up_decay import WarmUpDecayLR
+from uda.models.peft import Rein
+from uda.models.peft.low_rank import LowRankChange
 from uda.selftraining import ClassMix, ConfidenceShare, EMATeacher
 from uda.structures import IGNORE_INDEX, Labelled, PseudoLabel, Unlabelled
 
@@ -188,12 +190,105 @@ def check_mix(path: Path) -> list[Row]:
     return [*rows, differing("drawn classes", own.choose(source.label).sum(1), wanted)]
 
 
+REIN_NAMES = {
+    "scale": "scale",
+    "learnable_tokens_a": "tokens_a",
+    "learnable_tokens_b": "tokens_b",
+    "mlp_token2feat": "token_to_feature",
+    "mlp_delta_f": "refine",
+    "transform": "to_query",
+    "merge": "merge_queries",
+}
+
+
+def check_peft(path: Path) -> list[Row]:
+    """Rein's features, queries and gradients, and SoMA's decompositions, of one `peft_*.npz`."""
+    arrays = Arrays.read(path)
+    rows = []
+    for case in cases(arrays):
+        if "learnable_tokens_a" in {name.removeprefix("sd/") for name in case}:
+            rows += _rein_rows(case)
+        elif "frozen_weight" in case:
+            rows += _soma_rows(case)
+    if "vitl_lora_rein_params" in arrays:
+        rein = Rein(query_width=256)
+        rein.build(blocks=24, width=1024, prefix=1)
+        count = sum(p.numel() for p in rein.parameters())
+        rows.append(differing("ViT-L parameters", count, arrays["vitl_lora_rein_params"]))
+        bound = arrays.number("vitl_token_init_bound_a")
+        highest = rein.tokens_a.abs().max()
+        rows.append(compare("ViT-L bound", highest, bound, relative=1e-3))
+    return rows
+
+
+def _rein_rows(case: Arrays) -> list[Row]:
+    """Three layers in a row, class token first, and the gradient of everything."""
+    values = case.below("sd/")
+    blocks, tokens, rank = values["learnable_tokens_a"].shape
+    width = len(values["merge.bias"])
+    rein = Rein(tokens=tokens, rank=rank, query_width=width)
+    rein.build(blocks=blocks, width=values["learnable_tokens_b"].shape[-1], prefix=1)
+    rein.load_state_dict({_rein_name(name): value for name, value in values.items()})
+    x = case.tensor("x").requires_grad_()
+    y = x
+    for block in range(blocks):
+        y = rein(y, block)
+    queries = rein.queries()
+    (y.square().mean() + queries.square().mean()).backward()
+    network = {"absolute": 1e-5, "relative": 1e-4}
+    rows = [
+        compare("rein y", y, case["y_after_3_layers"], **network),
+        compare("rein queries", queries, case["queries"], **network),
+        compare("rein grad x", x.grad, case["grad_x"], absolute=1e-7, relative=1e-4),
+    ]
+    own = dict(rein.named_parameters())
+    for name, wanted in case.below("grad/").items():
+        limit = 1e-7 + 1e-5 * float(wanted.abs().max())
+        rows.append(
+            compare(f"rein grad {name}", own[_rein_name(name)].grad, wanted, absolute=limit)
+        )
+    return rows
+
+
+def _rein_name(name: str) -> str:
+    first, dot, rest = name.partition(".")
+    return REIN_NAMES[first] + dot + rest
+
+
+def _soma_rows(case: Arrays) -> list[Row]:
+    """The split of a weight, the unchanged output, and gradients at the recorded A and B."""
+    weight, bias, x = case.tensor("weight"), case.tensor("bias"), case.tensor("x")
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    change = LowRankChange(layer, rank=int(case["rank"]), alpha=float(case["alpha"]))
+    change.take_minor(layer)
+    layer.register_forward_hook(change.hook)
+    product = change.b @ change.a
+    rows = [
+        compare("soma BA", product, case["BA_unscaled"], absolute=1e-5),
+        compare("soma rest", layer.weight, case["frozen_weight"], absolute=1e-5),
+        compare("soma y", layer(x), case["y"], absolute=1e-5),
+        compare("soma merged", layer.weight + change.weight(), weight, absolute=1e-5),
+    ]
+    # A and B alone have free signs: gradients belong to the recorded ones.
+    with torch.no_grad():
+        change.a.copy_(case.tensor("A"))
+        change.b.copy_(case.tensor("B"))
+    layer(x).square().sum().backward()
+    for name, parameter in (("A", change.a), ("B", change.b)):
+        wanted = case[f"grad_{name}"]
+        limit = 1e-5 + 1e-5 * float(np.abs(wanted).max())
+        rows.append(compare(f"soma grad {name}", parameter.grad, wanted, absolute=limit))
+    return rows
+
+
 # A check moves from WAITING to CHECKS when it is written; see `tests.parity.vfm_models`.
 CHECKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "ema": check_ema,
     "lr_groups": check_lr_groups,
     "mix": check_mix,
+    "peft": check_peft,
     "pseudo": check_pseudo,
     "scheduler": check_scheduler,
 }
-WAITING: Mapping[str, str] = dict.fromkeys(("feature_distance", "peft"), "foundation encoders")
+WAITING: Mapping[str, str] = dict.fromkeys(("feature_distance",), "foundation encoders")

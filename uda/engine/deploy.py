@@ -13,6 +13,7 @@ from torch import nn
 
 from uda.files import write_atomically
 from uda.models import SegmentationNetwork
+from uda.models.peft.tuned_encoder import merged_backbone, merged_segmentor_state
 
 # Training steps that change an image by chance; the names of their classes start so.
 _BY_CHANCE = ("Random", "Albu", "PhotoMetric", "HardClass")
@@ -35,7 +36,8 @@ def write_deploy_checkpoints(
     """Write `<name>.pth` for each network, and `config.py` that fits them all.
 
     `mmseg.apis.init_model(folder / "config.py", folder / "student.pth")` loads them; of this
-    project it needs only the registered networks, which the config imports.
+    project it needs only the registered networks, which the config imports. A tuned encoder is
+    written as the plain one, with merged weights, where its tuning allows that.
 
     Args:
         folder: Where to; made if missing.
@@ -51,20 +53,28 @@ def write_deploy_checkpoints(
     for name, network in networks.items():
         if not isinstance(network, SegmentationNetwork):
             raise TypeError(f"{name} is a {type(network).__name__}, not a SegmentationNetwork.")
-        state = {key: value.cpu() for key, value in network.segmentor.state_dict().items()}
+        whole = merged_segmentor_state(network.segmentor)
+        state = {key: value.cpu() for key, value in whole.items()}
         content = io.BytesIO()
         torch.save({"state_dict": state, "meta": {"dataset_meta": meta, "network": name}}, content)
         write_atomically(folder / f"{name}.pth", content.getvalue())
     write_atomically(folder / "config.py", deploy_config(config).pretty_text.encode())
 
 
-def deploy_config(config: Config) -> Config:
-    """A plain mmseg config: network, normalisation, test pipeline."""
+def deploy_config(config: Config, *, merged: bool = True) -> Config:
+    """A plain mmseg config: network, normalisation, test pipeline.
+
+    Args:
+        config: The run's config.
+        merged: The network of a deploy checkpoint, with a tuning merged where that is possible;
+            False: the network as it was trained, of a full checkpoint.
+    """
     model = dict(config.model.network)
     preprocessor = dict(config.model.data_preprocessor)
     preprocessor.pop("size", None)  # the training crop; test images keep their size
     model["data_preprocessor"] = preprocessor
-    backbone = without_weights(model["backbone"])
+    trained = model["backbone"]
+    backbone = without_weights(merged_backbone(trained) if merged else trained)
     backbone.pop("init_cfg", None)
     model["backbone"] = backbone
     pipeline = inference_pipeline(config)

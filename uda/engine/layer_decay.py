@@ -89,6 +89,8 @@ def _outside(name: str, stages: dict[str, int], last: int) -> int | None:
     inner = name.removeprefix(network)
     if name.startswith(network) and _STEM.match(inner):
         return last + 1
+    if name.endswith("mask_token"):  # it stands in for embedded patches, wherever it is kept
+        return last + 1
     if name.startswith(network) and inner.split(".")[0] in _FINAL_NORM:
         return 0
     stage = max((owner for owner in stages if name.startswith(owner)), key=len, default=None)

@@ -22,6 +22,7 @@ from uda.models.foundation_encoder import FoundationEncoder  # noqa: E402
 from uda.models.light_head import LightHead  # noqa: E402
 from uda.models.lightweight_head import LightweightHead  # noqa: E402
 from uda.models.mix_transformer import MixTransformer  # noqa: E402
+from uda.models.peft import LoRA, Rein, SoMA, TunedEncoder  # noqa: E402
 from uda.models.pyramid_head import PyramidHead  # noqa: E402
 from uda.models.segmentation_network import Encoder, SegmentationNetwork  # noqa: E402
 from uda.models.sliding_segmentor import SlidingSegmentor  # noqa: E402
@@ -39,6 +40,10 @@ for _network in (
     LightweightHead,
     PyramidHead,
     SlidingSegmentor,
+    TunedEncoder,
+    LoRA,
+    SoMA,
+    Rein,
 ):
     MODELS.register_module(module=_network)
 
@@ -49,11 +54,15 @@ __all__ = [
     "FoundationEncoder",
     "LightHead",
     "LightweightHead",
+    "LoRA",
     "MixTransformer",
     "PyramidHead",
+    "Rein",
     "SegmentationNetwork",
     "SlidingSegmentor",
+    "SoMA",
     "TimmEncoder",
+    "TunedEncoder",
     "ViTAdapter",
     "masking_tokens",
 ]
