@@ -117,6 +117,5 @@ FAMILIES: dict[str, Family] = {
     ),
     "vfm": Family(
         checks={**vfm_models.CHECKS, **vfm_networks.CHECKS, **vfm_training.CHECKS},
-        waiting=vfm_training.WAITING,
     ),
 }

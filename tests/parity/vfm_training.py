@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from tests.parity.daformer_optimisation import group_of, module_of
+from tests.parity.daformer_parts import RecordedEncoder
 from tests.parity.rows import Arrays, Row, compare, differing
 from uda.engine.optim import ParameterGroups
 from uda.engine.warm_up_decay import WarmUpDecayLR
 from uda.models.peft import Rein
 from uda.models.peft.low_rank import LowRankChange
-from uda.selftraining import ClassMix, ConfidenceShare, EMATeacher
-from uda.structures import IGNORE_INDEX, Labelled, PseudoLabel, Unlabelled
+from uda.selftraining import ClassMix, ConfidenceShare, EMATeacher, FeatureDistance
+from uda.structures import IGNORE_INDEX, Labelled, NetworkOutput, PseudoLabel, Unlabelled
 
 NUM_CLASSES = 19
 
@@ -190,6 +191,51 @@ def check_mix(path: Path) -> list[Row]:
     return [*rows, differing("drawn classes", own.choose(source.label).sum(1), wanted)]
 
 
+PROJECTION_NAMES = {"0": "widen", "1": "norm", "3": "narrow"}
+
+
+def check_feature_distance(path: Path) -> list[Row]:
+    """Projection, loss and gradients of one `feature_distance_*.npz`."""
+    arrays = Arrays.read(path)
+    features, frozen = arrays.tensor("feat_student"), arrays.tensor("feat_frozen")
+    term = FeatureDistance(
+        num_classes=NUM_CLASSES,
+        encoder=RecordedEncoder(frozen),
+        classes=None,
+        weight=1.0,
+        measure="smooth_cosine",
+        domains=("target",),
+        projection=(features.shape[1], frozen.shape[1]),
+    )
+    assert term.projection is not None
+    values = arrays.below("head/feat_project.")
+    term.projection.load_state_dict({_projection_name(n): v for n, v in values.items()})
+    features.requires_grad_()
+    output = NetworkOutput(torch.zeros(0), (features,))
+    projected = term.projection(features, (frozen.shape[2], frozen.shape[3]))
+    loss = term.loss(output, torch.zeros(len(features), 3, 8, 8))
+    loss.backward()
+    rows = [
+        compare("head_out", projected, arrays["head_out"], absolute=1e-5, relative=1e-5),
+        compare("loss", loss, arrays["loss"], absolute=1e-6),
+        compare("grad_feat", features.grad, arrays["grad_feat"], **_relative(arrays["grad_feat"])),
+    ]
+    own = dict(term.projection.named_parameters())
+    for name, wanted in arrays.below("gradhead/feat_project.").items():
+        gradient = own[_projection_name(name)].grad
+        rows.append(compare(f"grad {name}", gradient, wanted.numpy(), **_relative(wanted.numpy())))
+    return rows
+
+
+def _projection_name(name: str) -> str:
+    first, dot, rest = name.partition(".")
+    return PROJECTION_NAMES[first] + dot + rest
+
+
+def _relative(wanted: Any) -> dict[str, float]:
+    return {"absolute": 1e-9 + 1e-5 * float(np.abs(wanted).max())}
+
+
 REIN_NAMES = {
     "scale": "scale",
     "learnable_tokens_a": "tokens_a",
@@ -282,13 +328,12 @@ def _soma_rows(case: Arrays) -> list[Row]:
     return rows
 
 
-# A check moves from WAITING to CHECKS when it is written; see `tests.parity.vfm_models`.
 CHECKS: Mapping[str, Callable[[Path], list[Row]]] = {
     "ema": check_ema,
+    "feature_distance": check_feature_distance,
     "lr_groups": check_lr_groups,
     "mix": check_mix,
     "peft": check_peft,
     "pseudo": check_pseudo,
     "scheduler": check_scheduler,
 }
-WAITING: Mapping[str, str] = dict.fromkeys(("feature_distance",), "foundation encoders")

@@ -162,9 +162,29 @@ class Method(nn.Module):
         cast(Any, self.student).init_weights()
         self.initialise()
 
+    def heads(self) -> dict[str, nn.Module]:
+        """Networks of the terms that learn with the student, such as a projection, by name.
+
+        Raises:
+            ValueError: Two terms have a head of the same name.
+        """
+        found: dict[str, nn.Module] = {}
+        for term in (module for module in self.modules() if isinstance(module, Term)):
+            for name, head in term.heads().items():
+                if name in found:
+                    raise ValueError(
+                        f"Two terms have a head called {name!r}, and would overwrite each other in "
+                        "the log: remove one, or give it a class with another `name`."
+                    )
+                found[name] = head
+        return found
+
     def trained(self) -> nn.Module:
-        """The module whose parameters the optimiser moves."""
-        return self.student
+        """The module whose parameters the optimiser moves: the student, and heads of the terms."""
+        heads = self.heads()
+        if not heads:
+            return self.student
+        return nn.ModuleDict({"student": self.student, "heads": nn.ModuleDict(heads)})
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks that can be evaluated, by name."""
@@ -202,6 +222,7 @@ class Method(nn.Module):
             teacher=cast(EMATeacher, self.teacher),
             optimiser=optimiser.optimiser,
             owner=self,
+            trained=self.trained(),
             further=further,
         )
 

@@ -215,6 +215,7 @@ class DualTeacherStudent(Method):
                 teacher=group.teacher,
                 optimiser=optimiser.optimiser,
                 owner=self,
+                trained=group.trained(),
                 further=further,
             ),
         )
@@ -277,8 +278,8 @@ class DualTeacherStudent(Method):
         )
 
     def trained(self) -> nn.Module:
-        """Both students."""
-        return nn.ModuleDict({n: g.student for n, g in zip(NAMES, self.groups, strict=True)})
+        """Both students, each with the heads of its terms."""
+        return nn.ModuleDict({n: g.trained() for n, g in zip(NAMES, self.groups, strict=True)})
 
     def init_weights(self) -> None:
         """Draw each student's weights from a seed of its own, then `initialise`."""

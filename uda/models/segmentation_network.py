@@ -121,6 +121,18 @@ class SegmentationNetwork(nn.Module):
         neck = self.segmentor.neck if self.segmentor.with_neck else None
         return Encoder(self.segmentor.backbone, neck)
 
+    @staticmethod
+    def build_encoder(config: Mapping[str, Any]) -> Encoder:
+        """Another encoder than the network's, with its pretrained weights, for terms that keep one.
+
+        Args:
+            config: Of a backbone, such as `dict(type="FoundationEncoder", ...)`.
+        """
+        backbone: Any = MODELS.build(ConfigDict(copy.deepcopy(dict(config))))
+        if hasattr(backbone, "init_weights"):
+            backbone.init_weights()
+        return Encoder(backbone)
+
     def forward(self, image: Tensor) -> NetworkOutput:
         """Run the network.
 

@@ -144,6 +144,7 @@ class LookAhead(nn.Module):
         teacher: EMATeacher,
         optimiser: torch.optim.Optimizer,
         owner: nn.Module | None = None,
+        trained: nn.Module | None = None,
         further: Iterable[Item] = (),
     ) -> Log:
         """One iteration of the wrapped update.
@@ -156,6 +157,8 @@ class LookAhead(nn.Module):
             teacher: Its teacher, which `step` asks for labels.
             optimiser: What moves it.
             owner: A module that holds all else whose buffers `step` changes; None: the teacher.
+            trained: All that `step` moves and virtual steps have to leave where it was: the student
+                and what learns with it, such as heads of terms; None: the student.
             further: The batches of the virtual steps if wide; taken when they are needed.
 
         Returns:
@@ -173,7 +176,9 @@ class LookAhead(nn.Module):
             teacher.follow(student)
         if not first:
             batches = self._batches(batch, further)
-            keeping = _Keeping(self, student, teacher, optimiser, owner or teacher)
+            keeping = _Keeping(
+                self, student, teacher, optimiser, owner or teacher, trained or student
+            )
             losses = self._virtual(step, batches, keeping)
         log = step(batch)
         self._count_pass(teacher)
@@ -235,10 +240,11 @@ class _Keeping:
         teacher: EMATeacher,
         optimiser: torch.optim.Optimizer,
         owner: nn.Module,
+        trained: nn.Module,
     ) -> None:
         self.options, self.student, self.teacher = options, student, teacher
         self.optimiser = optimiser
-        self.parameters = [p for p in student.parameters() if p.requires_grad]
+        self.parameters = [p for p in trained.parameters() if p.requires_grad]
         self._real = Snapshot(self.parameters)
         restored: list[Any] = []
         own = {id(buffer) for buffer in student.buffers()} | {id(teacher.iteration)}

@@ -50,6 +50,14 @@ class Term(nn.Module):
         """Networks that learn against the student, each with an optimiser of its own, by name."""
         return {}
 
+    def heads(self) -> dict[str, nn.Module]:
+        """Networks that learn with the student, such as a projection of its features, by name.
+
+        They are trained by the student's optimiser, saved with the term, and neither evaluated nor
+        deployed.
+        """
+        return {}
+
     def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
         """Take the function that gives a teacher's probabilities, if the term needs one."""
 
