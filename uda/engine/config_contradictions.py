@@ -40,6 +40,8 @@ def missing(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if not loader.get("dataset"):
         yield "train_dataloader has no dataset; a config takes one from configs/_base_/data."
+    elif loader["dataset"].get("target") == []:
+        yield "train_dataloader.dataset.target is an empty list; None trains on the source alone."
     elif loader["dataset"].get("type") == "SourceTargetPairs" and not loader["dataset"].get(
         "source"
     ):
@@ -109,7 +111,7 @@ def _pipelines(config: Mapping[str, Any]) -> Iterator[str]:
     """Items without label or tensor would fail in the first batch, or the first validation."""
     for name, dataset in _training_sets(config):
         place = f"train_dataloader.dataset.{name}"
-        yield from _steps(place, dataset, labelled=name == "source")
+        yield from _steps(place, dataset, labelled=name.startswith("source"))
     validation = config.get("val_dataloader")
     if validation and config.get("val_evaluator"):
         yield from _steps("val_dataloader.dataset", validation.get("dataset") or {}, labelled=True)
@@ -149,8 +151,15 @@ def _crops(config: Mapping[str, Any]) -> Iterator[str]:
 def _training_sets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     pairs = (config.get("train_dataloader") or {}).get("dataset") or {}
     for name in ("source", "target"):
-        if isinstance(pairs.get(name), Mapping):
-            yield name, pairs[name]
+        given = pairs.get(name)
+        if isinstance(given, Mapping):
+            yield name, given
+        elif isinstance(given, (list, tuple)):
+            yield from (
+                (f"{name}[{number}]", one)
+                for number, one in enumerate(given)
+                if isinstance(one, Mapping)
+            )
 
 
 def _type_name(step: Mapping[str, Any] | Sequence[Any]) -> str:

@@ -125,8 +125,8 @@ AT_PLACE: dict[str, Rule] = {
         for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
         for key, rule in _LOADER.items()
     },
-    "train_dataloader.dataset.source": _DICT,
-    "train_dataloader.dataset.target": either(_DICT, _NONE),
+    "train_dataloader.dataset.source": either(_DICT, _DICTS),
+    "train_dataloader.dataset.target": either(_DICT, _DICTS, _NONE),
     "train_cfg.max_iters": whole(1),
     "train_cfg.val_interval": whole(1),
     "train_cfg.val_begin": whole(0),

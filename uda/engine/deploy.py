@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from uda.data.joined import settings_of
 from uda.files import write_atomically
 from uda.models import SegmentationNetwork
 from uda.models.peft.tuned_encoder import merged_backbone, merged_segmentor_state
@@ -111,7 +112,8 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
 
     These are the steps of validation. A run without labelled target images has none: then it is
     the training steps of the target (of the source, where there is no target) without those that
-    draw by chance, and with a random size replaced by the size it varies.
+    draw by chance, and with a random size replaced by the size it varies. Of several data sets the
+    first one counts.
 
     Args:
         config: The run's config.
@@ -121,7 +123,7 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
     else:
         pairs = config.train_dataloader.dataset
         domain = pairs.source if pairs.get("target") is None else pairs.target
-        steps = [_nominal_size(step) for step in domain.pipeline]
+        steps = [_nominal_size(step) for step in settings_of(domain)[0].pipeline]
         steps = [step for step in steps if not step["type"].startswith(_BY_CHANCE)]
     return [dict(_MMSEG_LOADERS.get(step["type"], step)) for step in steps]
 
