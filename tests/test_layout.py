@@ -35,11 +35,12 @@ RULES = {
     "models": Rule(),
     "evaluation": Rule(),
     "runs": Rule(),
+    "reports": Rule(),
     "selftraining": Rule(frozenset({"losses"}), TORCH_AND_VISION),
     "registry": Rule(PARTS | {"selftraining"}),
     "methods": Rule(frozenset({"selftraining", "losses", "registry"})),
     "tta": Rule(frozenset({"losses", "selftraining"}), TORCH_AND_VISION),
-    "engine": Rule(PARTS | {"runs", "selftraining", "registry", "methods", "tta"}),
+    "engine": Rule(PARTS | {"runs", "reports", "selftraining", "registry", "methods", "tta"}),
 }
 # Single modules that belong to no room and that all rooms may use: these, and `uda/_*.py`.
 # They import no room, and at import time nothing but torch and the standard library.
@@ -297,7 +298,7 @@ def test_runs_import_no_framework() -> None:
     assert (result.returncode, result.stdout.strip()) == (0, ""), result.stderr
 
 
-@pytest.mark.parametrize("room", ["data", "models", "evaluation", "runs"])
+@pytest.mark.parametrize("room", ["data", "models", "evaluation", "runs", "reports"])
 def test_imports_print_nothing(room: str) -> None:
     """Importing a room writes to neither stream."""
     result = run_python(f"import uda.{room}")

@@ -1,10 +1,14 @@
-"""Measure what a training step costs: `python tools/benchmark.py step CONFIG`."""
+"""Measure what training and adapting cost: `python tools/benchmark.py step|memory|adapt ...`.
+
+`step` measures time and memory; `memory` computes the memory, for any crop on any machine.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from typing import Any
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -12,26 +16,64 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     from uda._options import ConfigOptions
 
     parser = argparse.ArgumentParser(
-        description="Time the training step of a config on random images.",
+        description="Time the training step of a config on random images, count its memory, or "
+        "time what test-time adaptation costs over plain inference.",
         epilog="example: python tools/benchmark.py step configs/daformer/toycity_daformer.py",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     step = commands.add_parser("step", help="forward, backward and optimiser, no data loading")
-    step.add_argument("config")
-    step.add_argument("--batch-size", type=int, help="images of each domain (default: config)")
-    step.add_argument("--crop", type=int, nargs=2, metavar=("H", "W"), help="default: config")
+    memory = commands.add_parser("memory", help="count bytes without computing anything")
+    for command in (step, memory):
+        command.add_argument("config")
+        command.add_argument(
+            "--batch-size", type=int, help="images of each domain (default: config)"
+        )
+        command.add_argument(
+            "--crop", type=int, nargs=2, metavar=("H", "W"), help="default: config"
+        )
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+        command.add_argument("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    memory.add_argument("--amp", choices=("off", "bf16"), default="off")
     step.add_argument("--iterations", type=int, default=5)
     step.add_argument("--warm-up", type=int, default=2)
     step.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
-    step.add_argument("--json", action="store_true", help="print one JSON object")
-    step.add_argument("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add_adapt(commands)
     return parser.parse_args(arguments)
+
+
+def add_adapt(commands: Any) -> None:
+    """The command `adapt`."""
+    adapt = commands.add_parser("adapt", help="time and memory of adapting over plain inference")
+    adapt.add_argument("network", help="a timm classifier, or a config, whose segmentor is taken")
+    adapt.add_argument("--weights", help="of the classifier: a file, or efficientnet-lite0 "
+                       "(default: drawn at random, which takes as long)")  # fmt: skip
+    adapt.add_argument("--methods", nargs="+", default=["tent", "rpl"], metavar="NAME")
+    adapt.add_argument("--batch-size", type=int, default=1)
+    adapt.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
+    adapt.add_argument("--statistics", help="of batch normalisation (default: the method's)")
+    adapt.add_argument("--iterations", type=int, default=10)
+    adapt.add_argument("--warm-up", type=int, default=2)
+    adapt.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
+    adapt.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     arguments = parse_arguments(argv)
+    if arguments.command == "adapt":
+        measure_adapt(arguments)
+        return
+    figures = {"step": measured_step, "memory": counted_memory}[arguments.command](arguments)
+    if arguments.json:
+        print(json.dumps({"config": arguments.config, "amp": arguments.amp, **figures}))
+        return
+    for name, value in figures.items():
+        print(f"{name:>16}  {value:.3f}" if isinstance(value, float) else f"{name:>16}  {value}")
+
+
+def measured_step(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Times and memory of training steps that are run."""
     import torch
 
     from uda.engine.benchmark import time_step
@@ -41,18 +83,60 @@ def main(argv: list[str] | None = None) -> None:
         torch.set_num_threads(arguments.threads)
     config = load_config(arguments.config, arguments.cfg_options)
     set_precision(config, arguments.amp)
-    times = time_step(
+    return time_step(
         config,
         batch_size=arguments.batch_size,
         crop=tuple(arguments.crop) if arguments.crop else None,
         iterations=arguments.iterations,
         warm_up=arguments.warm_up,
     ).as_dict()
+
+
+def counted_memory(arguments: argparse.Namespace) -> dict[str, Any]:
+    """MiB of a training step, by computation."""
+    from uda.engine.memory import count_memory
+    from uda.engine.train import load_config
+
+    return count_memory(
+        load_config(arguments.config, arguments.cfg_options),
+        batch_size=arguments.batch_size,
+        crop=tuple(arguments.crop) if arguments.crop else None,
+        bfloat16=arguments.amp == "bf16",
+    ).as_dict()
+
+
+def measure_adapt(arguments: argparse.Namespace) -> None:
+    """A row for each way to predict."""
+    from uda.engine.adaptation_overhead import Workload, overhead, variants
+
+    workload = Workload(
+        arguments.network,
+        arguments.weights,
+        arguments.batch_size,
+        tuple(arguments.size) if arguments.size else None,
+        arguments.threads,
+    )
+    settings = {"statistics": arguments.statistics} if arguments.statistics else None
+    chosen = variants(arguments.methods, settings)
+    costs = overhead(workload, chosen, iterations=arguments.iterations, warm_up=arguments.warm_up)
     if arguments.json:
-        print(json.dumps({"config": arguments.config, "amp": arguments.amp, **times}))
+        rows = [cost.as_dict() for cost in costs]
+        print(json.dumps({"settings": vars(arguments), "costs": rows}))
         return
-    for name, value in times.items():
-        print(f"{name:>16}  {value:.3f}" if isinstance(value, float) else f"{name:>16}  {value}")
+    print(f"{'':18}{'wall ms':>9}{'cpu ms':>9}{'time':>7}{'MiB':>8}{'ratio':>7}{'images':>8}"
+          f"{'ratio':>7}")  # fmt: skip
+    for cost in costs:
+        cells = [
+            f"{1000 * cost.wall_s:9.1f}{1000 * cost.cpu_s:9.1f}{cost.time_ratio:6.2f}x",
+            *(
+                f"{'-':>8}{'-':>7}" if ratio is None else f"{value:8.0f}{ratio:6.2f}x"
+                for value, ratio in (
+                    (cost.memory_mib, cost.memory_ratio),
+                    (cost.images_mib, cost.images_ratio),
+                )
+            ),
+        ]
+        print(f"{cost.name:18}{''.join(cells)}")
 
 
 if __name__ == "__main__":

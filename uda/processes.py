@@ -93,3 +93,23 @@ def mean_over(total: Tensor, count: Tensor) -> Tensor:
     if _PROCESSES.get() == 1:
         return total / count.clamp(min=1)
     return total * (_PROCESSES.get() / summed(count).clamp(min=1))
+
+
+def common_mean(total: Tensor, count: Tensor) -> Tensor:
+    """`total / count` over all processes: the same value in each, for what is not linear in it.
+
+    The gradient is such that the mean of the gradients of all processes is that of a single process
+    with all images. Where nobody counts anything it is 0, with zero gradient.
+
+    Args:
+        total: A sum over the pixels of this process, with its gradient.
+        count: How many pixels that were.
+
+    >>> common_mean(torch.tensor(6.0), torch.tensor(4)).item()
+    1.5
+    """
+    if _PROCESSES.get() == 1:
+        return total / count.clamp(min=1)
+    everyone = summed(count).clamp(min=1)
+    own = total * (_PROCESSES.get() / everyone)
+    return summed(total) / everyone + (own - own.detach())

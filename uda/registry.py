@@ -49,7 +49,12 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.OptimalTransport,
         selftraining.TeacherDivergence,
     ),
-    MIXERS: (selftraining.ClassMix, selftraining.CutMix, selftraining.TargetMix),
+    MIXERS: (
+        selftraining.ClassMix,
+        selftraining.CutMix,
+        selftraining.TargetMix,
+        selftraining.MemoryMix,
+    ),
     VIEWS: (
         selftraining.ColorJitterBlur,
         selftraining.TorchvisionView,
@@ -64,6 +69,9 @@ _PARTS: dict[Registry, tuple[type[nn.Module], ...]] = {
         selftraining.AdversarialOutput,
         selftraining.ProgressiveSelfDistillation,
         selftraining.MaskedConsistency,
+        selftraining.ClassContrast,
+        selftraining.PixelContrast,
+        selftraining.PatchContrast,
     ),
     LOOK_AHEADS: (selftraining.LookAhead,),
 }

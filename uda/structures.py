@@ -13,6 +13,45 @@ from torch import Tensor
 IGNORE_INDEX = 255
 
 
+class Box(NamedTuple):
+    """A rectangle of an image or map, in its pixels; `bottom` and `right` are outside.
+
+    >>> import torch
+    >>> Box(0, 1, 1, 3).cut(torch.arange(6).view(1, 2, 3)).tolist()
+    [[[1, 2]]]
+    """
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.bottom - self.top, self.right - self.left
+
+    def cut(self, maps: Tensor) -> Tensor:
+        """What lies in the box: (..., height, width) of maps (..., H, W), without a copy."""
+        return maps[..., self.top : self.bottom, self.left : self.right]
+
+
+class Region(NamedTuple):
+    """Further logits of a training pass, for a part of its images, with a loss of their own.
+
+    Attributes:
+        name: Key of the loss in the log.
+        logits: (N, K, h, w) at the size of the box.
+        box: Which part of the images, the same for all of them.
+        weight: Weight of the loss.
+    """
+
+    name: str
+    logits: Tensor
+    box: Box
+    weight: float
+
+
 class NetworkOutput(NamedTuple):
     """One forward pass of a segmentation network.
 
@@ -20,11 +59,16 @@ class NetworkOutput(NamedTuple):
         logits: (N, K, H, W) at the size of the input image.
         features: Encoder maps from fine to coarse, usually of strides 4, 8, 16, 32.
         auxiliary: Pairs of (logits, loss weight) of auxiliary heads; empty in evaluation.
+        regions: Logits of parts of the images that are supervised as well, such as HRDA's detail
+            crop; empty in evaluation.
+        share: Weight of the loss of `logits` where regions have the rest of it.
     """
 
     logits: Tensor
     features: tuple[Tensor, ...] = ()
     auxiliary: tuple[tuple[Tensor, float], ...] = ()
+    regions: tuple[Region, ...] = ()
+    share: float = 1.0
 
 
 @dataclass

@@ -22,6 +22,7 @@ from uda.selftraining import (
     AdaptiveThreshold,
     AdversarialOutput,
     ClassBalancedThreshold,
+    ClassContrast,
     ConfidenceShare,
     EMATeacher,
     EntropyMinimisation,
@@ -31,8 +32,11 @@ from uda.selftraining import (
     InstanceAdaptive,
     LookAhead,
     MaskedConsistency,
+    MemoryMix,
     NoView,
     OptimalTransport,
+    PatchContrast,
+    PixelContrast,
     ProgressiveSelfDistillation,
     PrototypeTeacher,
     RegionConsistency,
@@ -40,8 +44,18 @@ from uda.selftraining import (
     TargetMix,
     TeacherDivergence,
     TeacherPair,
+    Term,
 )
-from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel, Unlabelled
+from uda.structures import (
+    Batch,
+    Box,
+    Labelled,
+    Mixed,
+    NetworkOutput,
+    PseudoLabel,
+    Region,
+    Unlabelled,
+)
 
 
 class Model(nn.Module):
@@ -79,6 +93,16 @@ class Network(nn.Module):
         return NetworkOutput(self.head(features), (features,))
 
 
+class Detailed(Network):
+    """The same with logits of a part of the images, whose label the loss cuts out."""
+
+    def forward(self, image: Tensor) -> NetworkOutput:
+        """Run it."""
+        output, box = super().forward(image), Box(2, 6, 1, 5)
+        detail = Region("detail", 2 * box.cut(output.logits), box, 0.3)
+        return output._replace(regions=(detail,), share=0.7)
+
+
 class AsTuple(nn.Module):
     """A map as a tuple of one."""
 
@@ -102,9 +126,11 @@ class LeftHalf(nn.Module):
         )
 
 
-def self_training(selector: nn.Module, *, prototypes: bool = False) -> Method:
+def self_training(
+    selector: nn.Module, *, prototypes: bool = False, network: type[nn.Module] = Network
+) -> Method:
     """Self-training with losses over the labelled pixels and a feature distance on class 1."""
-    student = Network()
+    student = network()
     teacher = EMATeacher(student, decay=0.5)
     if prototypes:
         teacher = PrototypeTeacher(student, decay=0.5, num_classes=2, channels=4, min_pixels=1)
@@ -186,6 +212,32 @@ def foundation_distance() -> Method:
     )
 
 
+def contrast(kind: Any) -> Method:
+    """Statistics of classes and the mean of all pixels, of which the halves have different ones.
+
+    The memory takes the images of both; nothing is pasted, as processes draw for themselves.
+    """
+    student = Network()
+    term = ClassContrast(
+        num_classes=2,
+        channels=(4,),
+        kind=kind,
+        size=3,
+        norm=False,
+        temperature=0.5,
+        memory=2,
+        start=0,
+        unseen="zero",
+    )
+    return SelfTraining(
+        student=student,
+        teacher=EMATeacher(student, decay=0.5),
+        selector=ConfidenceShare(threshold=0.6, scope="batch"),
+        mixer=MemoryMix(num_classes=2, mixer=LeftHalf(), size=(3, 3), memory=3, rate=0.0),
+        terms=[term],
+    )
+
+
 # Whatever is computed over a batch, a new selector above all, joins here; `test_tables.py` tells
 # what is missing.
 METHODS: dict[str, Callable[[], Method]] = {
@@ -208,9 +260,13 @@ METHODS: dict[str, Callable[[], Method]] = {
     "foundation_distance": foundation_distance,
     "two_teachers": two_teachers,
     "masked": masked,
+    "class_distributions": lambda: contrast("distribution"),
+    "class_bank": lambda: contrast("bank"),
+    "class_prototypes": lambda: contrast("prototype"),
     "prototypes": lambda: self_training(
         ConfidenceShare(threshold=0.8, scope="batch"), prototypes=True
     ),
+    "regions_of_images": lambda: self_training(EntropyWeight(), network=Detailed),
 }
 
 
@@ -242,7 +298,7 @@ def batch(rows: slice) -> Batch:
 
 def train(model: Model, step: Any, rows: slice) -> dict[str, Tensor]:
     """Student, teacher and selector after three steps."""
-    adam = torch.optim.AdamW(model.method.student.parameters(), lr=0.01)
+    adam = torch.optim.AdamW(model.method.trained().parameters(), lr=0.01)
     for _ in range(3):
         step(batch(rows), Exchanging(adam))
     return {name: value.clone() for name, value in model.method.state_dict().items()}
@@ -253,7 +309,10 @@ class Adapting(Model):
 
     def __init__(self, seed: int) -> None:
         nn.Module.__init__(self)
-        groups = [make_self_training(make_student(2 * seed + k), terms=[]) for k in range(2)]
+        groups = [
+            make_self_training(make_student(2 * seed + k), terms=drawn_terms() if k else [])
+            for k in range(2)
+        ]
         groups[1].use_look_ahead(LookAhead(steps=2))
         self.method = DualTeacherStudent(  # type: ignore[assignment]
             primary=groups[0],
@@ -261,6 +320,15 @@ class Adapting(Model):
             target_mix=TargetMix(num_classes=CLASSES),
         )
         self.method.initialise()
+
+
+def drawn_terms() -> list[Term]:
+    """Terms with heads that draw which places they contrast, each process for itself."""
+    maps: dict[str, Any] = {"channels": (6, 8), "levels": (0, 1)}
+    return [
+        PixelContrast(num_classes=CLASSES, min_pixels=3, **maps),
+        PatchContrast(stride=4, samples=7, start=0, threshold=0.0, **maps),
+    ]
 
 
 def adapted(rank: int) -> dict[str, Tensor]:

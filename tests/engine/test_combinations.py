@@ -13,10 +13,10 @@ import torch
 
 import uda.engine  # noqa: F401 - registers
 from tests.methods.tiny import CLASSES, make_batch, make_student
-from uda.engine.model import build_method
+from uda.engine.model import PARTS, build_method
 from uda.methods import Method
 from uda.methods.base import PlainOptimiser
-from uda.registry import LOOK_AHEADS, METHODS, MIXERS, SELECTORS, build_part
+from uda.registry import LOOK_AHEADS, METHODS, MIXERS, SELECTORS, TERMS, build_part
 
 DEEP = {"type": "LookAhead", "steps": 1}
 WIDE = {"type": "LookAhead", "mode": "wide", "steps": 2, "preset": "reference"}
@@ -77,7 +77,17 @@ BUILDERS: dict[str, Any] = {
     "masked-dual": dual_masked,
 }
 # Arguments that a part cannot do without in this test.
-EXTRA: dict[str, dict[str, Any]] = {"OptimalTransport": {"samples": 64, "iterations": 5}}
+MAPS = {"channels": [6, 8], "levels": [0, 1]}
+EXTRA: dict[str, dict[str, Any]] = {
+    "OptimalTransport": {"samples": 64, "iterations": 5},
+    "MemoryMix": {"size": (8, 8), "turn": 0.2, "mixer": {"type": "ClassMix"}},
+    "FeatureDistance": {"classes": [1, 2]},
+    "MaskedConsistency": {"block_size": 8},
+    "AdversarialOutput": {"channels": 2},
+    "ClassContrast": {**MAPS, "start": 0, "view": {"type": "ColorJitterBlur"}},
+    "PixelContrast": {**MAPS, "min_pixels": 3},
+    "PatchContrast": {**MAPS, "start": 0, "stride": 4, "samples": 20, "threshold": 0.0},
+}
 
 
 def own(registry: Any) -> list[str]:
@@ -86,7 +96,7 @@ def own(registry: Any) -> list[str]:
 
 
 def config_of(name: str) -> dict[str, Any]:
-    return {"type": name, **EXTRA.get(name, {})}
+    return {"type": name, **copy.deepcopy(EXTRA.get(name, {}))}
 
 
 def build(config: dict[str, Any]) -> Method:
@@ -125,6 +135,39 @@ def test_combination_learns(builder: str, selector: str, mixer: str) -> None:
         assert weight.isfinite().all(), name
         # A bias in front of BatchNorm has no gradient.
         if name.endswith("head.weight"):
+            assert not torch.equal(weight, before[name]), name
+
+
+@pytest.mark.parametrize("term", own(TERMS))
+@pytest.mark.parametrize("builder", [b for b in BUILDERS if not b.startswith("masked")])
+def test_term_learns(builder: str, term: str) -> None:
+    """Every term in every method: what it logs is finite, and its heads move with the student."""
+    selector, mixer = config_of("ConfidenceThreshold"), config_of("MemoryMix")
+    selector["threshold"] = 0.3
+    config = BUILDERS[builder](selector, mixer)
+    for group in ("primary", "secondary"):
+        config.get(group, config)["terms"] = [config_of(term)]
+    if term == "AdversarialOutput":
+        if builder != "self-training":  # its opponent would learn from virtual steps, or has none
+            with pytest.raises(ValueError, match="discriminator"):
+                build(config)
+            return
+        method = build(config)
+        discriminator = torch.optim.SGD(method.opponents()["discriminator"].parameters(), lr=0.05)
+        opponents = {"discriminator": PlainOptimiser(discriminator)}
+    else:
+        method, opponents = build(config), {}
+    before = {name: p.detach().clone() for name, p in method.trained().named_parameters()}
+    sgd = torch.optim.SGD(method.trained().parameters(), lr=0.05)
+    for seed in range(2):
+        torch.manual_seed(seed)
+        further = [make_batch(10 + j, size=32) for j in range(method.further_batches)]
+        batch = make_batch(seed, size=32)
+        log = method.training_step(batch, PlainOptimiser(sgd, opponents=opponents), further)
+        assert all(bool(value.isfinite()) for value in log.values())
+    for name, weight in method.trained().named_parameters():
+        assert weight.isfinite().all(), name
+        if "head" in name and name.endswith("weight"):
             assert not torch.equal(weight, before[name]), name
 
 
@@ -179,6 +222,24 @@ IMPOSSIBLE: dict[str, tuple[dict[str, Any], str]] = {
         {"type": "SourceOnly", "selector": {"type": "ConfidenceShare"}},
         "SourceOnly has no argument 'selector'",
     ),
+    "source-only with a teacher's features": (
+        {"type": "SourceOnly", "terms": [{"type": "ClassContrast", "channels": [8]}]},
+        "ClassContrast learns from a teacher's predictions, and SourceOnly has no teacher",
+    ),
+    "two heads of one name": (
+        self_training(
+            {"type": "ConfidenceShare"},
+            {"type": "ClassMix"},
+            terms=[{"type": "ClassContrast", "channels": [8]}] * 2,
+        ),
+        "The teacher already averages a head 'class_contrast'",
+    ),
+    "memory without source": (
+        self_training(
+            {"type": "ConfidenceShare"}, {"type": "MemoryMix", "mixer": {"type": "TargetMix"}}
+        ),
+        "MemoryMix changes source images before they are mixed, which TargetMix does not need",
+    ),
     "source-only softened": (
         {"type": "SourceOnly", "terms": [{"type": "ProgressiveSelfDistillation"}]},
         "ProgressiveSelfDistillation learns from a teacher's predictions, and SourceOnly has no",
@@ -224,4 +285,5 @@ def test_parts_build_alone() -> None:
     """Every selector and mixer is built with the number of classes at most."""
     for registry in (SELECTORS, MIXERS):
         for name in own(registry):
-            build_part(registry, config_of(name), num_classes=CLASSES)
+            plain = {k: v for k, v in config_of(name).items() if k == "type" or k not in PARTS}
+            build_part(registry, plain, num_classes=CLASSES)

@@ -146,6 +146,23 @@ def test_schedule_without_by_epoch_errors(config_file: Path) -> None:
         check_config(config)
 
 
+@pytest.mark.parametrize("place", ["selector", "primary.selector"])
+def test_margins_and_ignored_rows_errors(config_file: Path, place: str) -> None:
+    """Margins of the image and rows of the crop take the same border away twice."""
+    config = load_config(config_file)
+    pipeline = config.train_dataloader.dataset.target.pipeline
+    pipeline.insert(1, {"type": "PseudoLabelMargins", "top": 2})
+    pipeline[-1] = {"type": "PackTarget"}
+    check_config(config)
+    selector = {"type": "ConfidenceShare", "ignore_rows": (1, 2)}
+    group = {"type": "SelfTraining", "selector": selector}
+    config.model.method = (
+        group if place == "selector" else {"type": "DualTeacherStudent", "primary": group}
+    )
+    with pytest.raises(ValueError, match=rf"method.{place}: ignore_rows=\(1, 2\) are rows of"):
+        check_config(config)
+
+
 FOREIGN = {"transforms": [{"type": "NotInMmseg", "strength": 0.4}]}
 
 

@@ -61,6 +61,13 @@ def test_inference_pipeline_of_a_target_alone_values() -> None:
     assert inference_pipeline(given) == [SETTLED[0], {"type": "LoadAnnotations"}, *SETTLED[1:]]
 
 
+def test_inference_pipeline_without_margins_values() -> None:
+    """Margins of pseudo-labels and their packing belong to training."""
+    margins = {"type": "PseudoLabelMargins", "top": 2}
+    target = {"pipeline": [TRAINING[0], margins, *TRAINING[1:-1], {"type": "PackTarget"}]}
+    assert inference_pipeline(config(target=target)) == SETTLED
+
+
 def test_inference_pipeline_of_validation_values() -> None:
     """With validation data its steps are taken as they are."""
     steps = [{"type": "LoadImage"}, {"type": "Resize", "scale": (4, 4)}, {"type": "LoadLabel"}]

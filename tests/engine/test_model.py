@@ -303,3 +303,33 @@ def test_start_errors(tmp_path: Path) -> None:
     missing = MODELS.build(model_config(start={"checkpoint": str(tmp_path / "no.pth")}))
     with pytest.raises(FileNotFoundError, match=r"no.pth"):
         missing.init_weights()
+
+
+def test_masked_consistency_in_micro_batches_values(loaders: dict[str, Any]) -> None:
+    """A term's parts are built from its config; its pass is cut into parts like the others.
+
+    Without batch normalisation and dropout both give the same losses, with the same masks.
+    """
+    term = {
+        "type": "MaskedConsistency",
+        "block_size": 16,
+        "view": {"type": "ColorJitterBlur"},
+        "teacher": {"type": "EMATeacher", "decay": 0.9, "mode": "eval"},
+        "selector": {"type": "ConfidenceShare", "threshold": 0.3},
+    }
+    method = {**model_config()["method"], "terms": [term]}
+    logs = []
+    for parts in (1, 2):
+        model = make_model(method=method, micro_batches=parts)
+        built = model.method.terms[0]
+        assert built.view.std.flatten().tolist() == pytest.approx([60 / 255] * 3)
+        assert built.teacher.decay == 0.9
+        for module in model.modules():
+            if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.Dropout, nn.Dropout2d)):
+                module.training = False
+                module.train = lambda mode=True, m=module: m  # type: ignore[method-assign]
+            if type(module).__name__ == "DropPath":
+                module.drop_prob = 0.0
+        logs.append(train_once(model, training_data(loaders)))
+    assert logs[0]["masked/ce"] > 0
+    assert logs[1] == pytest.approx(logs[0], rel=1e-4)

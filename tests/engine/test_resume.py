@@ -27,6 +27,7 @@ from uda.engine.train import Precision, build_runner, load_config
 from .comparing import assert_same_log, assert_same_run, logged
 from .tiny_run import (
     PROJECT,
+    hrda_network_config,
     model_config,
     pseudo_labelled,
     write_config,
@@ -117,6 +118,33 @@ METHODS: dict[str, dict[str, Any]] = {
             }
         ],
     ),
+    "contrast": _method(
+        mixer={"type": "MemoryMix", "size": (16, 16), "turn": 0.2, "memory": 2},
+        terms=[
+            {
+                "type": "ClassContrast",
+                "channels": [8, 8, 16, 16],
+                "levels": [0, 1, 2, 3],
+                "kind": "bank",
+                "size": 8,
+                "memory": 3,
+                "start": 1,
+                "view": {"type": "ColorJitterBlur"},
+            },
+            {"type": "PixelContrast", "channels": [8], "levels": [0], "min_pixels": 5},
+            {
+                "type": "PatchContrast",
+                "channels": [8],
+                "levels": [0],
+                "window": 1.0,  # of 32 rows, which the encoder needs
+                "stride": 8,
+                "samples": 20,
+                "threshold": 0.0,
+                "start": 2,
+            },
+        ],
+        look_ahead={"type": "LookAhead", "steps": 1},
+    ),
     "dual": {
         "type": "DualTeacherStudent",
         "primary": _method(),
@@ -124,6 +152,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "target_mix": {"type": "TargetMix"},
         "start_exchange": 2,
     },
+    "hrda": _method(),
 }
 HOOKS = [
     {"type": "RandomState"},
@@ -152,8 +181,11 @@ def config_of(folder: Path, method: str, workers: int = 0) -> Config:
         write_config(folder, workers=workers)
     config = load_config(file)
     config.model.method = copy.deepcopy(METHODS[method])
-    if method == "class_balanced":
+    if method in ("class_balanced", "hrda"):
         config.model.micro_batches = 2
+    if method == "hrda":
+        config.model.network = ConfigDict(hrda_network_config())
+        config.train_dataloader.batch_size = 4  # the coarsest map of a context is one pixel
     config.custom_hooks = copy.deepcopy(HOOKS)
     if method == "source_only":
         config.train_dataloader.dataset.target = None

@@ -153,6 +153,18 @@ def model_config(**changes: Any) -> dict[str, Any]:
     return {**model, **changes}
 
 
+def hrda_network_config() -> dict[str, Any]:
+    """The network of `model_config` in two scales, with details of a quarter of the crop."""
+    network = model_config()["network"]
+    network["backbone"]["sr_ratios"] = [2, 2, 1, 1]  # the context has 16x32 pixels
+    return {
+        **network,
+        "type": "HRDASegmentor",
+        "attention_head": dict(network["decode_head"]),
+        "detail_size": (SIZE // 4, SIZE // 2),
+    }
+
+
 def write_config(
     folder: Path,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -12,7 +13,7 @@ from torch import nn
 from uda.methods import Method
 from uda.methods.base import PlainOptimiser, accumulate
 from uda.selftraining.terms import Pass
-from uda.structures import Batch
+from uda.structures import Batch, Box, NetworkOutput, Region
 
 from .tiny import make_batch, make_self_training, make_source_only, make_student, sgd
 
@@ -125,6 +126,24 @@ def test_auxiliary_values() -> None:
     assert {"source/auxiliary0", "mixed/auxiliary0"} <= set(log)
     total = sum(log[f"{p}/{k}"] for p in ("source", "mixed") for k in ("ce", "auxiliary0"))
     torch.testing.assert_close(log["loss"], total)
+
+
+def test_regions_values() -> None:
+    """Logits 0 over two classes cost log 2 a pixel. Of 8 pixels 6 carry a label, weights sum to 3:
+    the whole costs 3/8 log 2 times its share 0.7. The box has 2 pixels of weight 1/2, one without
+    a label: 1/4 log 2 times 0.3."""
+    label = torch.tensor([[[0, 1, 0, 255], [1, 0, 1, 255]]])
+    weight = torch.full((1, 2, 4), 0.5)
+    box = Box(0, 1, 2, 4)
+    region = Region("detail", torch.zeros(1, 2, 1, 2), box, 0.3)
+    output = NetworkOutput(torch.zeros(1, 2, 2, 4), regions=(region,), share=0.7)
+    losses = Method(student=nn.Identity()).supervised(output, label, weight)
+    assert losses["ce"].item() == pytest.approx(0.7 * 3 / 8 * math.log(2))
+    assert losses["detail"].item() == pytest.approx(0.3 / 4 * math.log(2))
+    over_labelled = Method(student=nn.Identity(), average="valid").supervised(output, label, weight)
+    assert over_labelled["detail"].item() == pytest.approx(0.3 / 2 * math.log(2))
+    unweighted = Method(student=nn.Identity()).supervised(output, label)
+    assert unweighted["detail"].item() == pytest.approx(0.3 / 2 * math.log(2))
 
 
 def test_method_errors() -> None:

@@ -11,8 +11,12 @@ from torch import Tensor, nn
 from uda.methods import Method
 from uda.selftraining import (
     AdversarialOutput,
+    ClassContrast,
     InstanceAdaptive,
+    MemoryMix,
     NoView,
+    PatchContrast,
+    PixelContrast,
     RegionConsistency,
     RegionRegularisation,
 )
@@ -43,6 +47,20 @@ def make_combined(student: nn.Module) -> Method:
     )
 
 
+def make_contrastive(student: nn.Module) -> Method:
+    """The terms of SePiCo and PiPa, and pasting from a memory."""
+    return make_self_training(
+        student,
+        mixer=MemoryMix(num_classes=CLASSES, size=(8, 8)),
+        view=NoView(),
+        terms=[
+            ClassContrast(num_classes=CLASSES, channels=(8,), kind="bank", memory=3, start=0),
+            PixelContrast(num_classes=CLASSES, channels=(6, 8), levels=(0, 1)),
+            PatchContrast(channels=(6, 8), levels=(0, 1), stride=4, start=0, samples=9),
+        ],
+    )
+
+
 def on_meta() -> Batch:
     """A batch whose tensors have shapes but no values."""
     batch = make_batch(size=32)
@@ -56,7 +74,9 @@ def on_meta() -> Batch:
     return batch
 
 
-@pytest.mark.parametrize("make", [make_adversarial, make_combined, make_hard_aware])
+@pytest.mark.parametrize(
+    "make", [make_adversarial, make_combined, make_hard_aware, make_contrastive]
+)
 def test_training_step_reads_nothing_properties(make: Callable[[nn.Module], Method]) -> None:
     """Reading a value of a tensor on torch's meta device raises."""
     method = make(make_student()).to("meta")

@@ -18,6 +18,7 @@ from tests.parity.fst import check_look_ahead, check_unsupervised_loss
 from tests.parity.hiast_labels import check_copy_paste, check_ias
 from tests.parity.hiast_losses import check_adversarial, check_losses
 from tests.parity.hiast_optimisation import check_ema_lr_metric
+from tests.parity.hrda import check_hrda
 from tests.parity.rows import Row
 from tests.parity.transport import check_semi_relaxed_ot
 from tests.parity.tta_consistency import check_cotta, check_vida, check_vida_adapter
@@ -72,6 +73,7 @@ FAMILIES: dict[str, Family] = {
             "classmix": check_classmix,
             "ema": check_ema,
             "fd": check_fd,
+            "hrda": check_hrda,
             "lr": check_lr,
             "mic_iter": check_mic_iter,
             "mic_mask": check_mic_mask,
@@ -80,7 +82,6 @@ FAMILIES: dict[str, Family] = {
             "strong_aug": check_strong_aug,
             "uda_iter": check_uda_iter,
         },
-        waiting={"hrda": "HRDA"},
     ),
     "dts": Family(checks={"dts": check_dual}),
     "fst": Family(

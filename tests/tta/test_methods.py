@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from tests.tta.tiny import CLASSES, Transformer, classifier, images, network
 from uda.tta import adapt
@@ -291,3 +291,23 @@ def test_deyo_classifier_values() -> None:
     torch.testing.assert_close(drop, wanted)
     assert method.counts == [4, 4]
     assert math.isfinite(float(drop.sum()))
+
+
+def test_rotta_dense() -> None:
+    """Pixels stay where they are in the view; masks of pixels are refused, of images obeyed."""
+    moved: list[Tensor] = []
+    model = adapt(network("segmenter"), "rotta", capacity=4, interval=2, guard=False)
+    image = torch.zeros(2, 3, 16, 16)
+    image[..., 8:] = 0.8
+    forward = model.learner.forward
+    model.learner.forward = lambda view: moved.append(view) or forward(view)
+    model(image)
+    (view,) = moved
+    assert (view[..., 10:].mean() - view[..., :6].mean()).abs() > 0.3
+    edges = (view[:, :, 4:-4].diff(dim=-1).abs().mean((0, 1, 2))).topk(2).indices
+    assert set(edges.tolist()) <= {6, 7, 8}  # the edge, where it was
+    with pytest.raises(ValueError, match="cannot leave out pixels"):
+        model(image, torch.ones(2, 16, 16, dtype=torch.bool))
+    single = adapt(network("classifier"), "rotta", capacity=4, interval=2, guard=False)
+    single(images(4), torch.tensor([True, False, False, False]))
+    assert (single.method.seen, len(single.method.bank)) == (1, 1)

@@ -101,6 +101,22 @@ def test_statistics_stream_values() -> None:
         torch.testing.assert_close((layer.running_mean, layer.running_var), (mean, variance))
 
 
+def test_statistics_stream_share_values() -> None:
+    """A quarter of the batch's own beside the stream's, while adapting and while predicting."""
+    values = torch.randn(2, 2, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    own = values.mean((0, 2, 3)), values.var((0, 2, 3))
+    layer = nn.BatchNorm2d(2).double()  # mean 0 and variance 1, for 2 images
+    statistics = Statistics("stream", prior=2, share=0.75)
+    statistics.start(layer)
+    mean, variance = 0.75 * (own[0] / 2) + 0.25 * own[0], 0.75 * (1 + own[1]) / 2 + 0.25 * own[1]
+    for update in (True, False):
+        with statistics.applied(layer, update=update):
+            torch.testing.assert_close(layer(values), normalised(values, mean, variance))
+    exported = copy.deepcopy(layer)
+    freeze_rule(exported, statistics)
+    torch.testing.assert_close(exported(values), normalised(values, mean, variance))
+
+
 def test_statistics_auto() -> None:
     """16 images: the batch's; fewer: blended; single values a channel: the stored ones."""
     made = network("classifier")

@@ -20,11 +20,12 @@ from uda.data.rare_class_sampling import (
     fetch_until,
 )
 from uda.data.seeding import epoch_index, seeded
+from uda.data.shared_crop import crop_alike
 from uda.data.source_statistics import known_of_all, statistics_of_all
 from uda.data.statistics import ClassStatistics
 from uda.text import nearest
 
-SOURCE_STREAM, TARGET_STREAM, SECOND_TARGET_STREAM = 0, 1, 2
+SOURCE_STREAM, TARGET_STREAM, SECOND_TARGET_STREAM, CROP_STREAM = 0, 1, 2, 3
 
 
 @DATASETS.register_module()
@@ -68,11 +69,13 @@ class SourceTargetPairs:
             `tools/train.py` fills it in from the method.
         second_target: Add a second target image, drawn in an order of its own; for
             `DualTeacherStudent`.
+        shared_crop: (height, width) of a part that is cut out of source and target at the same
+            place, after their pipelines (an ablation of HRDA); None cuts nothing.
 
     Raises:
         ValueError: A data set is empty, an unknown sampling argument, no image qualifies for a
-            class (see `RareClassSampling`), `further` is negative, or a second target image is
-            wanted of no target.
+            class (see `RareClassSampling`), `further` is negative, or a second target image or a
+            shared crop is wanted of no target.
     """
 
     def __init__(
@@ -83,15 +86,22 @@ class SourceTargetPairs:
         sampling: RareClassSampling | Mapping[str, Any] | None = None,
         further: int = 0,
         second_target: bool = False,
+        shared_crop: tuple[int, int] | None = None,
     ) -> None:
         if further < 0:
             raise ValueError(f"SourceTargetPairs: further has to be at least 0, got {further}")
         if second_target and target is None:
             raise ValueError("SourceTargetPairs: second_target=True needs a target data set")
+        if shared_crop is not None and target is None:
+            raise ValueError(
+                "SourceTargetPairs: shared_crop cuts source and target alike and needs a target "
+                "data set; for the source alone give its RandomCrop the size"
+            )
         self.source = build_joined(source, "source")
         self.target = build_joined(target, "target")
         self.sampling = build_sampling(sampling)
         self.further, self.second_target = further, second_target
+        self.shared_crop = shared_crop
         self.table: RareClassTable | TablesBySource | None = None
         self._initialised = False
 
@@ -150,6 +160,9 @@ class SourceTargetPairs:
             pair["target"] = self._target_item(seed, draw, TARGET_STREAM)
         if self.second_target:
             pair["second_target"] = self._target_item(seed, draw, SECOND_TARGET_STREAM)
+        if self.shared_crop is not None:
+            with seeded(seed, draw, CROP_STREAM):
+                pair = crop_alike(pair, self.shared_crop)
         return pair
 
     def _target_item(self, seed: int, draw: int, stream: int) -> Any:

@@ -7,6 +7,7 @@ quiet_mmseg_import()
 from uda.data import (  # noqa: E402, F401
     albumentations_transform,
     folder,
+    margins,
     pairs,
     pseudo_label_set,
     pseudo_label_transforms,

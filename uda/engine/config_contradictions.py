@@ -23,6 +23,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _processes(config)
     yield from _pipelines(config)
     yield from _crops(config)
+    yield from _margins(config)
 
 
 def missing(config: Mapping[str, Any]) -> Iterator[str]:
@@ -146,6 +147,25 @@ def _crops(config: Mapping[str, Any]) -> Iterator[str]:
                     f"model.data_preprocessor.size={tuple(size)}; set both to the same (height, "
                     "width)."
                 )
+
+
+def _margins(config: Mapping[str, Any]) -> Iterator[str]:
+    """Rows of the crop beside margins of the image would take pseudo-labels away at random."""
+    method = (config.get("model") or {}).get("method") or {}
+    marked = any(
+        _type_name(step) == "PseudoLabelMargins"
+        for _, dataset in _training_sets(config)
+        for step in dataset.get("pipeline") or ()
+    )
+    for key in ("primary", "secondary", None):
+        part = method if key is None else method.get(key) or {}
+        rows = (part.get("selector") or {}).get("ignore_rows") or (0, 0)
+        if marked and any(rows):
+            yield (
+                f"model.method.{f'{key}.' if key else ''}selector: ignore_rows={tuple(rows)} are "
+                "rows of the crop, and PseudoLabelMargins marks the same border on the image: "
+                "remove ignore_rows."
+            )
 
 
 def _training_sets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

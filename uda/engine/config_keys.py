@@ -47,6 +47,7 @@ TOP_LEVEL = {
     "randomness",
     "resume",
     "rounds",
+    "stream",
     "sync_bn",
     "test_cfg",
     "test_dataloader",
@@ -97,6 +98,7 @@ PLAIN_KEYS = {
     "env_cfg": {"cudnn_benchmark", "dist_cfg", "mp_cfg", "resource_limit"},
     "env_cfg.mp_cfg": {"mp_start_method", "opencv_num_threads"},
     "randomness": {"seed", "deterministic", "diff_rank_seed"},
+    "stream": {"domains", "rounds"},
 }
 # Classes that another class builds by name, without a registry.
 UNREGISTERED = {"RareClassSampling": RareClassSampling}

@@ -18,13 +18,16 @@ from uda.models.peft.tuned_encoder import merged_backbone, merged_segmentor_stat
 
 # Training steps that change an image by chance; the names of their classes start so.
 _BY_CHANCE = ("Random", "Albu", "PhotoMetric", "HardClass")
-# mmseg knows its own loaders by name: it drops the one for labels when there are none.
-_MMSEG_LOADERS = {
+# mmseg knows its own steps by name: it drops the loader of labels when there are none.
+_MMSEG_STEPS = {
     # It would turn an image by its EXIF orientation, which no image of training was.
     "LoadImage": {"type": "LoadImageFromFile", "color_type": "color_ignore_orientation"},
     "LoadLabel": {"type": "LoadAnnotations"},
     "LoadPseudoLabel": {"type": "LoadAnnotations"},
+    "PackTarget": {"type": "PackSegInputs"},
 }
+# What only training needs.
+_TRAINING_STEPS = ("PseudoLabelMargins",)
 
 
 def write_deploy_checkpoints(
@@ -125,7 +128,8 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
         domain = pairs.source if pairs.get("target") is None else pairs.target
         steps = [_nominal_size(step) for step in settings_of(domain)[0].pipeline]
         steps = [step for step in steps if not step["type"].startswith(_BY_CHANCE)]
-    return [dict(_MMSEG_LOADERS.get(step["type"], step)) for step in steps]
+        steps = [step for step in steps if step["type"] not in _TRAINING_STEPS]
+    return [dict(_MMSEG_STEPS.get(step["type"], step)) for step in steps]
 
 
 def _nominal_size(step: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -15,6 +15,7 @@ from mmseg.registry import MODELS
 from torch import Tensor, nn
 
 from uda import registry
+from uda.data.margins import VALID
 from uda.engine.checkpoint_networks import load_start
 from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
@@ -213,6 +214,9 @@ class DomainAdaptation(BaseModel):
         if items is None:
             return None
         images, valid = self.training_batches.images(items["inputs"])
+        masks = [sample.get(VALID) for sample in items["data_samples"]]
+        if all(mask is not None for mask in masks):  # of PseudoLabelMargins, False in padding
+            valid = self.training_batches.valid([mask.data for mask in masks])
         return Unlabelled(images.to(memory_format=self.memory_format), valid)
 
     def forward(
@@ -355,9 +359,11 @@ def build_method(
 
 
 def _with_parts(config: Mapping[str, Any], **shared: Any) -> dict[str, Any]:
-    """The settings of a method or a term, with its parts built."""
+    """A config in which the parts that stand under their keys are built, theirs before them."""
     settings = dict(config)
     for key, kind in PARTS.items():
         if settings.get(key) is not None:
-            settings[key] = registry.build_part(kind, settings[key], **shared)
+            settings[key] = registry.build_part(
+                kind, _with_parts(settings[key], **shared), **shared
+            )
     return settings

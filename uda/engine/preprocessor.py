@@ -125,6 +125,18 @@ class BatchPreProcessor(nn.Module):
             row[: label.shape[1], : label.shape[2]] = label[0]
         return self._to_device(stacked)
 
+    def valid(self, masks: Sequence[Tensor]) -> Tensor:
+        """Masks on the device, False in the padding of their images: (N, H, W) bool.
+
+        Args:
+            masks: (1, H, W) bool each, on the host.
+        """
+        height, width = self._size_of(masks)
+        stacked = self._host((len(masks), height, width), torch.bool, False)
+        for row, mask in zip(stacked, masks, strict=True):
+            row[: mask.shape[1], : mask.shape[2]] = mask[0]
+        return self._to_device(stacked)
+
     def _size_of(self, items: Sequence[Tensor]) -> tuple[int, int]:
         height = max(item.shape[1] for item in items)
         width = max(item.shape[2] for item in items)

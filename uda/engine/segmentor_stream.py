@@ -1,25 +1,17 @@
-"""Test-time adaptation of mmseg's segmentors on a folder of images, measured as it predicts."""
+"""Test-time adaptation of mmseg's segmentors on a stream, measured as it predicts."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
-from mmengine.config import Config
-from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from uda.engine.deploy import inference_pipeline
-from uda.engine.evaluate import evaluation_dataset
-from uda.engine.inference import LABEL_LOADERS
-from uda.evaluation import SegmentationMetric
-from uda.tta import Adapter, adapt
-from uda.tta.meter import peak_memory
-
-_HOW_LABELS_ARE_READ = ("image_suffix", "label_suffix", "label_map", "unmapped", "palette")
+from uda.engine.stream_participant import Participant, Run
+from uda.engine.stream_scores import StreamScores, Thinning
+from uda.engine.stream_sources import Domain
 
 
 class SegmentorForward(nn.Module):
@@ -43,133 +35,171 @@ class SegmentorForward(nn.Module):
         return logits
 
 
-def stream_dataset(
-    config: Config,
-    folder: str | Path,
-    labels: str | Path | None = None,
-    *,
-    image_suffix: str | None = None,
-    label_suffix: str | None = None,
-) -> dict[str, Any]:
-    """The config of a data set of a folder's images, as they are at inference, in order of names.
+class Panel(NamedTuple):
+    """One image of a stream and what was made of it, all (H, W).
 
-    Args:
-        config: The run's config, whose validation (or target) says how images are read.
-        folder: Images.
-        labels: Labels as the config's validation set has them, or None.
-        image_suffix: Ending of image names; None: as `FolderDataset` has it.
-        label_suffix: What stands in its place in a label's name.
-
-    Raises:
-        ValueError: Labels are given, but the config has no pipeline that reads any.
+    Attributes:
+        image: Its number, from 1.
+        domain: Of the image.
+        round: Of the visit.
+        pixels: (H, W, 3) uint8, RGB, as the network saw it before normalisation.
+        label: Train ids, None without labels.
+        predictions: Train ids by participant.
     """
-    if labels is None:
-        own: dict[str, Any] = {}
-        steps = [step for step in inference_pipeline(config) if step["type"] not in LABEL_LOADERS]
-    else:
-        own = evaluation_dataset(config)
-        steps = own["pipeline"]
-        if not any(step["type"] in LABEL_LOADERS for step in steps):
-            raise ValueError(
-                f"{config.filename} reads no labels at validation, so those of {labels} cannot be "
-                "read; give its pipeline a LoadLabel, or leave out the labels."
-            )
-    given = {"image_suffix": image_suffix, "label_suffix": label_suffix}
-    kept = {name: own[name] for name in _HOW_LABELS_ARE_READ if name in own}
-    return {
-        **kept,
-        **{name: suffix for name, suffix in given.items() if suffix is not None},
-        "type": "FolderDataset",
-        "image_dir": str(Path(folder).absolute()),
-        "label_dir": None if labels is None else str(Path(labels).absolute()),
-        "pipeline": steps,
-        "test_mode": True,
-    }
+
+    image: int
+    domain: str
+    round: int
+    pixels: np.ndarray
+    label: np.ndarray | None
+    predictions: dict[str, np.ndarray]
+
+
+class StreamResult(NamedTuple):
+    """What came of a stream.
+
+    Attributes:
+        runs: By participant: `mIoU` in percent and `IoU` by class (None without labels), the same
+            for each of `visits`, `images`, time of a call in milliseconds as `latency_p50_ms` and
+            `latency_p95_ms`, `peak_memory_mib`, points of the `curve`, `events` of the guard, and
+            the adapter's `report`.
+        panels: Images spread evenly over the stream.
+    """
+
+    runs: dict[str, dict[str, Any]]
+    panels: list[Panel]
 
 
 def run_stream(
     segmentor: nn.Module,
-    dataset: Mapping[str, Any],
-    method: str | None,
+    domains: Sequence[Domain],
+    runs: Mapping[str, Run],
     *,
-    reset_every: int | None = None,
+    rounds: int = 1,
+    batch_size: int = 1,
     workers: int = 0,
-    settings: Mapping[str, Any] | None = None,
+    panels: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
-    """Predict a stream image by image, each scored by the prediction made when it came.
+) -> StreamResult:
+    """Predict a stream by several models side by side, each image scored when it came.
+
+    Every image is read once. Each participant has a copy of the network of its own, and the memory
+    of them all counts in `peak_memory_mib`: on CUDA the peak while the participant worked, on a
+    CPU that of the process so far.
 
     Args:
         segmentor: mmseg's, with weights; it stays as it is.
-        dataset: From `stream_dataset`, with `classes`.
-        method: Of `uda.tta.METHODS`; None: the unadapted model.
-        reset_every: Go back to the start every so many images.
+        domains: In the order in which they come.
+        runs: Participants by name; the first one is what others are compared with.
+        rounds: How often the row of domains comes.
+        batch_size: Images in a call.
         workers: Processes that read images.
-        settings: Of `uda.tta.adapt`.
-        progress: Called with the number of images after each.
+        panels: About how many images to show; 0: none.
+        progress: Called with the number of images after each batch.
 
-    Returns:
-        `mIoU` in percent and `IoU` by class (None without labels), `images`, time an image in
-        milliseconds as `latency_p50_ms` and `latency_p95_ms`, `peak_memory_mib` and, unless the
-        method is None, the adapter's `report`.
+    Raises:
+        ValueError: There is no domain, or images of a batch differ in size.
     """
-    loader = _loader(dataset, workers)
-    forward = SegmentorForward(segmentor).eval()
-    adapter = None if method is None else adapt(forward, method, **dict(settings or {}))
-    metric = SegmentationMetric()
-    metric.dataset_meta = loader.dataset.metainfo
-    times: list[float] = []
-    model: Any = segmentor
-    for number, data in enumerate(loader):
-        if adapter is not None and reset_every and number and number % reset_every == 0:
-            adapter.reset()
-        batch = model.data_preprocessor(data, False)
-        start = time.perf_counter()
-        logits = _logits(adapter, forward, batch["inputs"])
-        samples = model.postprocess_result(logits, batch["data_samples"])
-        times.append(time.perf_counter() - start)
-        if dataset.get("label_dir") is not None:
-            metric.process(data, [sample.to_dict() for sample in samples])
-        if progress is not None:
-            progress(number + 1)
-    return {
-        "images": len(times),
-        **_scores(metric, labelled=dataset.get("label_dir") is not None, images=len(times)),
-        "latency_p50_ms": _milliseconds(times, 0.5),
-        "latency_p95_ms": _milliseconds(times, 0.95),
-        "peak_memory_mib": peak_memory(next(model.parameters()).device),
-        "report": None if adapter is None else adapter.report(),
+    if not domains:
+        raise ValueError("A stream needs at least one domain.")
+    participants = {
+        name: Participant(SegmentorForward(segmentor), run, StreamScores(domains[0].classes))
+        for name, run in runs.items()
     }
-
-
-@torch.no_grad()
-def _logits(adapter: Adapter | None, forward: nn.Module, image: Tensor) -> Tensor:
-    """An adapter switches gradients on for itself."""
-    logits: Tensor = forward(image) if adapter is None else adapter(image)
-    return logits
-
-
-def _loader(dataset: Mapping[str, Any], workers: int) -> Any:
-    return Runner.build_dataloader(
-        {
-            "batch_size": 1,
-            "num_workers": workers,
-            "sampler": {"type": "DefaultSampler", "shuffle": False, "round_up": False},
-            "dataset": dict(dataset),
-        }
+    for participant in filter(lambda one: one.offline, participants.values()):
+        for _ in range(participant.run.epochs):
+            participant.fit(_images(segmentor, domains, batch_size, workers))
+    kept: Thinning[Panel] = Thinning(2 * panels)
+    count = 0
+    for number, domain in _visits(domains, rounds):
+        for participant in participants.values():
+            participant.begin(domain.name, number)
+        for data in domain.batches(batch_size, workers):
+            predictions = _predict(segmentor, participants, data)
+            if panels:
+                _keep(kept, count, domain.name, number, data, predictions)
+            count += len(data["inputs"])
+            if progress is not None:
+                progress(count)
+    labelled = any(domain.labelled for domain in domains)
+    return StreamResult(
+        {name: p.result(labelled=labelled) for name, p in participants.items()}, kept.items
     )
 
 
-def _scores(metric: SegmentationMetric, *, labelled: bool, images: int) -> dict[str, Any]:
-    if not labelled:
-        return {"mIoU": None, "IoU": None}
-    found = metric.evaluate(images)
-    prefix = "student/IoU."
-    by_class = {n.removeprefix(prefix): v for n, v in found.items() if n.startswith(prefix)}
-    return {"mIoU": found["student/mIoU"], "IoU": by_class}
+def _visits(domains: Sequence[Domain], rounds: int) -> Iterator[tuple[int, Domain]]:
+    """Numbers of rounds, from 1, and domains."""
+    for number in range(1, rounds + 1):
+        for domain in domains:
+            yield number, domain
 
 
-def _milliseconds(times: list[float], share: float) -> float | None:
-    if not times:
-        return None
-    return 1000 * sorted(times)[min(len(times) - 1, int(share * len(times)))]
+def _images(
+    segmentor: Any, domains: Sequence[Domain], batch_size: int, workers: int
+) -> Iterator[Tensor]:
+    """Normalised batches of one pass, without labels."""
+    for domain in domains:
+        for data in domain.batches(batch_size, workers):
+            yield _normalised(segmentor, data)["inputs"]
+
+
+def _normalised(segmentor: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    sizes = {tuple(image.shape[1:]) for image in data["inputs"]}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Images of a batch differ in size (height, width): {sorted(sizes)}; adapt to one "
+            "image at a time, or give the pipeline of validation a Resize to one size."
+        )
+    batch: dict[str, Any] = segmentor.data_preprocessor(dict(data), False)
+    return batch
+
+
+def _predict(
+    segmentor: Any, participants: Mapping[str, Participant], data: Mapping[str, Any]
+) -> dict[str, list[Tensor]]:
+    """Maps (H, W) of each image at its original size, by participant; all are scored."""
+    batch = _normalised(segmentor, data)
+    labels = [_label(sample) for sample in batch["data_samples"]]
+    predictions: dict[str, list[Tensor]] = {}
+    unadapted: Tensor | None = None
+    for name, participant in participants.items():
+        logits = participant.predict(batch["inputs"])
+        unadapted = logits if unadapted is None else unadapted
+        samples = segmentor.postprocess_result(logits, batch["data_samples"])
+        predictions[name] = [sample.pred_sem_seg.data.squeeze(0) for sample in samples]
+        for prediction, label in zip(predictions[name], labels, strict=True):
+            participant.scores.add(prediction, label)
+        participant.record(logits, unadapted)
+    return predictions
+
+
+def _label(sample: Any) -> Tensor | None:
+    label: Tensor | None = sample.gt_sem_seg.data.squeeze(0) if "gt_sem_seg" in sample else None
+    return label
+
+
+def _keep(
+    kept: Thinning[Panel],
+    count: int,
+    domain: str,
+    number: int,
+    data: Mapping[str, Any],
+    predictions: Mapping[str, Sequence[Tensor]],
+) -> None:
+    """Keep the images of a batch that are to be shown; `count` came before it."""
+    for index, (pixels, sample) in enumerate(
+        zip(data["inputs"], data["data_samples"], strict=True)
+    ):
+        if not kept.wanted(count + index):
+            continue
+        label = _label(sample)
+        maps = {name: found[index].to(torch.uint8) for name, found in predictions.items()}
+        panel = Panel(
+            count + index + 1,
+            domain,
+            number,
+            pixels.permute(1, 2, 0).flip(2).byte().cpu().numpy(),  # BGR to RGB
+            None if label is None else label.cpu().numpy(),
+            {name: prediction.cpu().numpy() for name, prediction in maps.items()},
+        )
+        kept.add(count + index, panel)

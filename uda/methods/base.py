@@ -246,17 +246,26 @@ class Method(nn.Module):
     def supervised(
         self, output: NetworkOutput, label: Tensor, weight: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Cross-entropy of the logits and, where the network has them, of auxiliary heads."""
+        """Cross-entropy of the logits and, where the network has them, of further ones.
 
-        def cross_entropy(logits: Tensor) -> Tensor:
+        Those are auxiliary heads, and regions of the images with the label and weight there; the
+        logits of the images then have `output.share` of the loss.
+        """
+
+        def cross_entropy(logits: Tensor, label: Tensor, weight: Tensor | None) -> Tensor:
             # Half precision is not enough for a loss; double precision is kept.
             full = logits if logits.dtype == torch.float64 else logits.float()
             return weighted_cross_entropy(full, label, weight, average=self.average)
 
-        losses = {"ce": cross_entropy(output.logits)}
+        losses = {"ce": cross_entropy(output.logits, label, weight)}
+        if output.share != 1:
+            losses["ce"] = output.share * losses["ce"]
         for number, (logits, share) in enumerate(output.auxiliary):
-            auxiliary = cross_entropy(logits)
-            losses[f"auxiliary{number}"] = share * auxiliary
+            losses[f"auxiliary{number}"] = share * cross_entropy(logits, label, weight)
+        for region in output.regions:
+            inside = None if weight is None else region.box.cut(weight)
+            loss = cross_entropy(region.logits, region.box.cut(label), inside)
+            losses[region.name] = region.weight * loss
         return losses
 
     def show(self, **tensors: Tensor) -> None:

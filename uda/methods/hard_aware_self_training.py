@@ -54,6 +54,8 @@ class HardAwareSelfTraining(Method):
         super().__init__(student=student, backward=backward, average=average)
         self.teacher = teacher
         self.terms = TermList(terms, self.supervised)
+        for term in self.terms:
+            term.join_teacher(self.teacher)
 
     def begin(self) -> None:
         """Tell the terms that an iteration starts."""

@@ -67,6 +67,7 @@ class SelfTraining(Method):
         self.terms = TermList(terms, self.supervised)
         for term in self.terms:
             term.use_teacher(self.teacher_probs)
+            term.join_teacher(self.teacher)
         self.source_style = source_style
         # Where pseudo-labels come from; two coupled groups exchange theirs here.
         self.label_route: Callable[[Unlabelled], PseudoLabel] = self.label_target

@@ -2,9 +2,9 @@
 
 Importing this package puts our encoders (`MixTransformer`, `TimmEncoder`, `FoundationEncoder`,
 `ViTAdapter`), heads (`DAFormerHead`, `LightHead`, `DeepLabV2Head`, `LightweightHead`,
-`PyramidHead`) and `SlidingSegmentor` into `mmseg.registry.MODELS`, so that a plain mmseg config
-can name them; such a config needs `custom_imports = dict(imports=["uda.models"])` and nothing
-else of this project.
+`PyramidHead`) and segmentors (`SlidingSegmentor`, `HRDASegmentor`) into `mmseg.registry.MODELS`, so
+that a plain mmseg config can name them; such a config needs
+`custom_imports = dict(imports=["uda.models"])` and nothing else of this project.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mmseg.registry import MODELS  # noqa: E402
 from uda.models.daformer_head import DAFormerHead  # noqa: E402
 from uda.models.deeplab_v2_head import DeepLabV2Head  # noqa: E402
 from uda.models.foundation_encoder import FoundationEncoder  # noqa: E402
+from uda.models.hrda_segmentor import HRDASegmentor  # noqa: E402
 from uda.models.light_head import LightHead  # noqa: E402
 from uda.models.lightweight_head import LightweightHead  # noqa: E402
 from uda.models.mix_transformer import MixTransformer  # noqa: E402
@@ -44,6 +45,7 @@ for _network in (
     LoRA,
     SoMA,
     Rein,
+    HRDASegmentor,
 ):
     MODELS.register_module(module=_network)
 
@@ -52,6 +54,7 @@ __all__ = [
     "DeepLabV2Head",
     "Encoder",
     "FoundationEncoder",
+    "HRDASegmentor",
     "LightHead",
     "LightweightHead",
     "LoRA",

@@ -61,11 +61,17 @@ def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:
         (torch.cat([logits for logits, _ in maps]), maps[0][1])
         for maps in zip(*[output.auxiliary for output in outputs], strict=True)
     )
+    regions = tuple(
+        parts[0]._replace(logits=torch.cat([part.logits for part in parts]))
+        for parts in zip(*[output.regions for output in outputs], strict=True)
+    )
     features = zip(*[output.features for output in outputs], strict=True)
     return NetworkOutput(
         torch.cat([output.logits for output in outputs]),
         tuple(torch.cat(maps) for maps in features),
         auxiliary,
+        regions,
+        outputs[0].share,
     )
 
 

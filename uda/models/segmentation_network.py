@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,8 +16,10 @@ from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from uda.models.hrda_segmentor import HRDASegmentor
 from uda.models.micro_batches import in_micro_batches
-from uda.structures import NetworkOutput
+from uda.models.scale_fusion import resized
+from uda.structures import Box, NetworkOutput
 
 __all__ = ["Encoder", "NetworkOutput", "SegmentationNetwork"]
 
@@ -27,16 +30,20 @@ class Encoder(nn.Module):
     Args:
         backbone: Image to maps.
         neck: Maps to maps, or None.
+        scale: Factor on the image before all that; HRDA's encoder sees the context.
     """
 
-    def __init__(self, backbone: nn.Module, neck: nn.Module | None = None) -> None:
+    def __init__(
+        self, backbone: nn.Module, neck: nn.Module | None = None, *, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.neck = neck
+        self.scale = scale
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Feature maps, fine to coarse, of an image (N, 3, H, W)."""
-        maps = self.backbone(image)
+        maps = self.backbone(resized(image, self.scale))
         if self.neck is not None:
             maps = self.neck(maps)
         return as_maps(maps)
@@ -119,7 +126,8 @@ class SegmentationNetwork(nn.Module):
     def encoder(self) -> Encoder:
         """Backbone and neck, sharing their parameters; `copy.deepcopy` gives a free one."""
         neck = self.segmentor.neck if self.segmentor.with_neck else None
-        return Encoder(self.segmentor.backbone, neck)
+        scale = getattr(self.segmentor, "context_scale", 1.0)
+        return Encoder(self.segmentor.backbone, neck, scale=scale)
 
     @staticmethod
     def build_encoder(config: Mapping[str, Any]) -> Encoder:
@@ -141,14 +149,34 @@ class SegmentationNetwork(nn.Module):
 
         Returns:
             Logits (N, K, H, W), the encoder's features and, in training mode only, logits and
-            loss weight of each auxiliary head and earlier cascade stage.
+            loss weight of each auxiliary head and earlier cascade stage, or of HRDA's regions.
 
         Raises:
             TypeError: A head returns something else than logits.
+            ValueError: HRDA cannot train on images of this size.
         """
+        return self.prepared(image.shape[2:])(image)
+
+    def prepared(self, size: Sequence[int]) -> Callable[[Tensor], NetworkOutput]:
+        """The pass over images of a size, with what is drawn once for all of them.
+
+        Args:
+            size: (H, W) in pixels.
+        """
+        forward: Callable[[Tensor], NetworkOutput] = self._whole
+        if isinstance(self.segmentor, HRDASegmentor):
+            box = self.segmentor.draw_box(size) if self.training else None
+            forward = partial(self._in_two_scales, box=box)
         if self.micro_batches > 1 and torch.is_grad_enabled():
-            return in_micro_batches(self, self._whole, image, self.micro_batches)
-        return self._whole(image)
+            return partial(in_micro_batches, self, forward, count=self.micro_batches)
+        return forward
+
+    def _in_two_scales(self, image: Tensor, *, box: Box | None) -> NetworkOutput:
+        output: NetworkOutput = self.segmentor.output(image, box)
+        if box is None:
+            return output
+        heads = [(head, head(output.features)) for head in self._auxiliary_heads()]
+        return output._replace(auxiliary=_auxiliary(heads, image.shape[2:]))
 
     def _whole(self, image: Tensor) -> NetworkOutput:
         features = as_maps(self.segmentor.extract_feat(image))
@@ -158,10 +186,7 @@ class SegmentationNetwork(nn.Module):
         if not self.training:
             return NetworkOutput(logits, features)
         further = stages[:-1] + [(head, head(features)) for head in self._auxiliary_heads()]
-        auxiliary = tuple(
-            (resize_logits(output, size, head=head), loss_weight(head)) for head, output in further
-        )
-        return NetworkOutput(logits, features, auxiliary)
+        return NetworkOutput(logits, features, _auxiliary(further, size))
 
     def _decode(self, features: tuple[Tensor, ...]) -> list[tuple[nn.Module, Tensor]]:
         """Each head with its output; the last one's are the network's logits."""
@@ -179,6 +204,13 @@ class SegmentationNetwork(nn.Module):
             return []
         heads = self.segmentor.auxiliary_head
         return heads if isinstance(heads, nn.ModuleList) else [heads]
+
+
+def _auxiliary(
+    heads: Iterable[tuple[nn.Module, Any]], size: Sequence[int]
+) -> tuple[tuple[Tensor, float], ...]:
+    """Logits at the size of the image, and loss weight, of heads with their outputs."""
+    return tuple((resize_logits(out, size, head=head), loss_weight(head)) for head, out in heads)
 
 
 def as_maps(found: Any) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from uda.selftraining.discriminator import OutputDiscriminator
 from uda.selftraining.kept_pixels import KeptPixels
 from uda.selftraining.look_ahead import LookAhead
 from uda.selftraining.masks import BlockMask
+from uda.selftraining.memory_mix import MemoryMix
 from uda.selftraining.mixers import ClassMix, CutMix, TargetMix
 from uda.selftraining.prototype_teacher import PrototypeTeacher
 from uda.selftraining.selectors import (
@@ -24,9 +25,12 @@ from uda.selftraining.teacher import EMATeacher
 from uda.selftraining.teacher_pair import TeacherPair
 from uda.selftraining.terms import (
     AdversarialOutput,
+    ClassContrast,
     EntropyMinimisation,
     FeatureDistance,
     MaskedConsistency,
+    PatchContrast,
+    PixelContrast,
     ProgressiveSelfDistillation,
     RegionConsistency,
     RegionRegularisation,
@@ -39,6 +43,7 @@ __all__ = [
     "AdversarialOutput",
     "BlockMask",
     "ClassBalancedThreshold",
+    "ClassContrast",
     "ClassMix",
     "ColorJitterBlur",
     "ConfidenceShare",
@@ -54,9 +59,12 @@ __all__ = [
     "KeptPixels",
     "LookAhead",
     "MaskedConsistency",
+    "MemoryMix",
     "NoView",
     "OptimalTransport",
     "OutputDiscriminator",
+    "PatchContrast",
+    "PixelContrast",
     "ProgressiveSelfDistillation",
     "PrototypeTeacher",
     "RegionConsistency",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from uda.structures import as_output
+from uda.structures import NetworkOutput, as_output
 
 Buffers = Literal["own", "copy", "ema"]
 Mode = Literal["train", "eval"]
@@ -71,6 +73,9 @@ class EMATeacher(nn.Module):
         frozen = [p for p in student.parameters() if share_frozen and not p.requires_grad]
         shared = {id(p): p for p in frozen}
         self.network = copy.deepcopy(student, shared).requires_grad_(False)
+        # Averages of networks beside the student, and the networks themselves, which others hold.
+        self.heads = nn.ModuleDict()
+        self._followed: dict[str, tuple[nn.Module]] = {}
         self.register_buffer("iteration", torch.zeros((), dtype=torch.int64))
         # The same number on the host, so that no update has to wait for the device.
         self._iteration: int | None = 0
@@ -99,10 +104,13 @@ class EMATeacher(nn.Module):
         """Move the teacher as `update` would, without counting the update."""
         updates = self.updates
         share = 1 - self.decay_at(updates)
-        pairs = zip(self.network.parameters(), student.parameters(), strict=True)
-        apart = [(own, other) for own, other in pairs if own is not other]
-        own: list[Tensor] = [parameter for parameter, _ in apart]
-        others: list[Tensor] = [parameter for _, parameter in apart]
+        own: list[Tensor] = []
+        others: list[Tensor] = []
+        for mine, theirs in self._pairs(student):
+            pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
+            apart = [pair for pair in pairs if pair[0] is not pair[1]]
+            own += [pair[0] for pair in apart]
+            others += [pair[1] for pair in apart]
         if updates == 0:
             torch._foreach_copy_(own, others)
         else:
@@ -117,7 +125,35 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def copy_from(self, student: nn.Module) -> None:
         """Take over the student whole, buffers included, as before the first update."""
-        self.network.load_state_dict(student.state_dict())
+        for mine, theirs in self._pairs(student):
+            mine.load_state_dict(theirs.state_dict())
+
+    def add_head(self, name: str, head: nn.Module) -> None:
+        """Average a network that learns beside the student too, as `heads[name]`.
+
+        It follows `head` whenever the teacher follows the student, at the same rate, and is saved
+        with the teacher.
+
+        Args:
+            name: Key in `heads`.
+            head: The network to follow; it stays where it is and is not saved here.
+
+        Raises:
+            ValueError: There is a head of that name.
+        """
+        if name in self.heads:
+            raise ValueError(
+                f"The teacher already averages a head {name!r}; give the second term a class with "
+                "another `name`."
+            )
+        self.heads[name] = copy.deepcopy(head).requires_grad_(False)
+        self._followed[name] = (head,)
+        self.train()
+
+    def _pairs(self, student: nn.Module) -> Iterator[tuple[nn.Module, nn.Module]]:
+        """Each network of the teacher with the one it follows."""
+        heads = ((self.heads[name], head) for name, (head,) in self._followed.items())
+        return chain([(self.network, student)], heads)
 
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
@@ -128,8 +164,13 @@ class EMATeacher(nn.Module):
         return probs
 
     def _probs(self, image: Tensor) -> Tensor:
-        probs: Tensor = as_output(self.network(image)).logits.float().softmax(1)
+        probs: Tensor = self.output(image).logits.float().softmax(1)
         return probs
+
+    @torch.no_grad()
+    def output(self, image: Tensor) -> NetworkOutput:
+        """What the network returns for `image` (N, 3, H, W), features included; builds no graph."""
+        return as_output(self.network(image))
 
     def train(self, mode: bool = True) -> EMATeacher:
         """Keep the teacher's own mode, whatever the student is set to.
@@ -139,7 +180,7 @@ class EMATeacher(nn.Module):
         """
         super().train(False)
         if mode and self.mode == "train":
-            for module in self.network.modules():
+            for module in self.modules():
                 if isinstance(module, _BatchNorm):
                     module.train()
         return self
@@ -147,11 +188,12 @@ class EMATeacher(nn.Module):
     def _update_buffers(self, student: nn.Module, share: float) -> None:
         if self.buffers_mode == "own":
             return
-        for own, other in zip(self.network.buffers(), student.buffers(), strict=True):
-            if self.buffers_mode == "ema" and own.is_floating_point():
-                own.lerp_(other, share)
-            else:
-                own.copy_(other)
+        for mine, theirs in self._pairs(student):
+            for own, other in zip(mine.buffers(), theirs.buffers(), strict=True):
+                if self.buffers_mode == "ema" and own.is_floating_point():
+                    own.lerp_(other, share)
+                else:
+                    own.copy_(other)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
@@ -14,20 +14,18 @@ from torch import Tensor, nn
 from uda.losses import entropy_map
 from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
 from uda.tta.exported import Exported
-from uda.tta.guard import Guard
+from uda.tta.guard import Guard, warn_rarely
 from uda.tta.inspection import refusal
 from uda.tta.learner import Learner, OptimiserSettings, Precision, load_values, snapshot
 from uda.tta.learning_rate import suggested_lr
 from uda.tta.meter import Meter, peak_memory
 from uda.tta.method import Method
 from uda.tta.output import Output
-from uda.tta.parameters import Choice, Parameters, chosen_parameters
+from uda.tta.parameters import Choice
 from uda.tta.samples import PixelSettings
+from uda.tta.settings import Protocol, check, groups, moving_parameters
 from uda.tta.statistics import Kind, Statistics, freeze_rule
 from uda.tta.trees import map_optimiser, mapped
-
-Protocol = Literal["continual", "online", "episodic", "offline"]
-PROTOCOLS = ("continual", "online", "episodic", "offline")
 
 
 class Adapter(nn.Module):
@@ -92,7 +90,7 @@ class Adapter(nn.Module):
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        _check(steps=steps, protocol=protocol, every=every, precision=precision)
+        check(steps=steps, protocol=protocol, every=every, precision=precision)
         if reason := refusal(model, method.needs if parameters is None else "choice"):
             raise reason
         model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
@@ -100,7 +98,7 @@ class Adapter(nn.Module):
         network.eval().requires_grad_(False)
         self.network, self.method = network, method
         self.lr, self.every, self.steps, self.protocol = lr, every, steps, protocol
-        self.skip_reliable, self.seed = skip_reliable, seed
+        self.skip_reliable, self.seed, self.trusted = skip_reliable, seed, False
         self.guard = Guard() if guard is True else (guard or None)
         self.meter = Meter()
         self.calls = self.skipped = self.not_finite = 0
@@ -113,7 +111,7 @@ class Adapter(nn.Module):
             "weight_decay": weight_decay,
         }
         method.attach(network)
-        moving = _moving(method, network, parameters)
+        moving = moving_parameters(method, network, parameters)
         self.learner = Learner(
             network=network,
             parameters=moving,
@@ -146,15 +144,19 @@ class Adapter(nn.Module):
             return self._call(image, valid).detach()
 
     def predict(self, image: Tensor) -> Tensor:
-        """The logits that a call would give now; nothing moves."""
+        """The logits that a call would give now; nothing moves.
+
+        Where a guard does not trust the adaptation (yet), they are the unadapted model's.
+        """
         with torch.inference_mode(False), torch.no_grad():
             image = image.clone() if image.is_inference() else image
             self._begin(image)
-            return self.method.predict(self.learner, image).detach()
+            return self._predicted(image).detach()
 
     def reset(self) -> None:
         """Back to the start: weights, statistics, optimiser, memory; the report's counts stay."""
         self._to_source()
+        self.trusted = False
         if self.guard is not None:
             self.guard.forget()
 
@@ -169,10 +171,19 @@ class Adapter(nn.Module):
         Args:
             batches: Images (N, C, H, W); a collection that can be read once an epoch.
             epochs: How often.
+
+        Raises:
+            ValueError: `batches` can be read once only, and there are several epochs.
         """
+        if epochs > 1 and isinstance(batches, Iterator):
+            raise ValueError(
+                f"batches is an iterator, which can be read once, but epochs={epochs}; give a list "
+                "or a loader, or call fit once an epoch."
+            )
         for _ in range(epochs):
             for image in batches:
                 with torch.inference_mode(False), torch.enable_grad():
+                    image = image.clone() if image.is_inference() else image
                     self._begin(image)
                     self._adapted(image, None)
 
@@ -203,14 +214,20 @@ class Adapter(nn.Module):
     def export(self, *, freeze_on: Iterable[Tensor] | None = None) -> nn.Module:
         """A plain network in evaluation mode that gives the logits of `predict`.
 
-        Where batch normalisation works by the batch, so does the exported network's.
+        Where batch normalisation works by the batch, so does the exported network's. Where a guard
+        does not trust the adaptation (yet), it is the unadapted network.
 
         Args:
             freeze_on: Images; batch normalisation then has their statistics for good, as a graph
                 for another runtime wants it, and the logits are no longer those of `predict`.
         """
-        network = copy.deepcopy(self.method.predictor(self.network)).requires_grad_(False)
-        statistics = self.learner.statistics
+        if self._distrusted:
+            network = copy.deepcopy(self.network).requires_grad_(False)
+            load_values(network, self.learner.source)
+            statistics = Statistics("source")
+        else:
+            network = copy.deepcopy(self.method.predictor(self.network)).requires_grad_(False)
+            statistics = self.learner.statistics
         if freeze_on is not None:
             load_statistics(network, estimate_statistics(network, freeze_on))
             statistics = Statistics("source")
@@ -241,6 +258,7 @@ class Adapter(nn.Module):
             "calls": self.calls,
             "counts": dataclasses.asdict(self.learner.counts),
             "skipped": [self.skipped, self.not_finite],
+            "trusted": self.trusted,
             "random": self.learner.generator.get_state(),
             "scaler": self.learner.scaler.state_dict(),
             "guard": None if self.guard is None else self.guard.state(),
@@ -250,6 +268,7 @@ class Adapter(nn.Module):
         """Take over what `get_extra_state` gave."""
         self.lr, self.calls = state["lr"], state["calls"]
         self.skipped, self.not_finite = state["skipped"]
+        self.trusted = state.get("trusted", False)
         for name, value in state["counts"].items():
             setattr(self.learner.counts, name, value)
         # A file may have been read to another device than the model is on.
@@ -289,13 +308,13 @@ class Adapter(nn.Module):
         self._begin(image)
         self.calls += 1
         if self.protocol == "offline":
-            return self.method.predict(self.learner, image)
+            return self._predicted(image)
         if self.protocol == "episodic":
             self._to_source()  # what the guard knows of the stream stays
         if self.every > 1 and (self.calls - 1) % self.every:
-            return self.method.predict(self.learner, image)
+            return self._predicted(image)
         if self.skip_reliable is not None:
-            logits = self.method.predict(self.learner, image)
+            logits = self._predicted(image)
             if bool(_relative_entropy(logits) < self.skip_reliable):
                 self.skipped += 1
                 return logits
@@ -305,12 +324,28 @@ class Adapter(nn.Module):
         if not bool(torch.isfinite(image).all()):
             # One such image would spoil statistics, and by them every later prediction.
             self.not_finite += 1
+            warn_rarely(self.not_finite, "batch %d has values that are not finite", self.calls)
             if self.guard is None:
                 return self.method.predict(self.learner, image)
             return self.learner.predict_source(image)
         if self.guard is None:
             return self.adapt_once(image, valid)
-        return self.guard.watch(self, image, valid)
+        served, blank = self.guard.served, self.guard.blank
+        logits = self.guard.watch(self, image, valid)
+        if self.guard.blank == blank:  # a batch that shows nothing says nothing
+            self.trusted = self.guard.served > served
+        return logits
+
+    @property
+    def _distrusted(self) -> bool:
+        """Whether a guard served the unadapted model at the last batch, or has seen none."""
+        return self.guard is not None and not self.trusted
+
+    def _predicted(self, image: Tensor) -> Tensor:
+        """Logits without adaptation, of the model that the guard lets answer."""
+        if self._distrusted:
+            return self.learner.predict_source(image)
+        return self.method.predict(self.learner, image)
 
     def adapt_once(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """The updates of one call, unguarded, whatever protocol and budget say."""
@@ -339,7 +374,7 @@ class Adapter(nn.Module):
         settings = self._settings(method.optimiser(dense=dense), batch)
         self.lr = settings.lr
         if learner.parameters:
-            learner.optimiser = settings.build(_groups(learner.parameters, method))
+            learner.optimiser = settings.build(groups(learner.parameters, method))
 
     def _settings(self, settings: OptimiserSettings, batch: int) -> OptimiserSettings:
         changes = {name: value for name, value in self._changes.items() if value is not None}
@@ -348,37 +383,6 @@ class Adapter(nn.Module):
         if lr is None:
             lr = suggested_lr(settings, self.network, batch=batch, dense=bool(self.dense))
         return dataclasses.replace(settings, lr=lr)
-
-
-def _check(*, steps: int, protocol: str, every: int, precision: str) -> None:
-    if steps < 1 or every < 1:
-        raise ValueError(f"steps and every have to be at least 1, not {steps} and {every}.")
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"protocol has to be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
-    if precision not in ("full", "bfloat16", "float16"):
-        raise ValueError(f'precision has to be "full", "bfloat16" or "float16", not {precision!r}.')
-
-
-def _moving(method: Method, network: nn.Module, choice: Choice | None) -> Parameters:
-    moving = method.moves(network) if choice is None else chosen_parameters(network, choice)
-    if method.needs in ("norm", "all") and not moving:
-        raise ValueError(
-            f"{type(method).__name__} would move nothing of this model; choose by parameters=."
-        )
-    for parameter in moving.values():
-        parameter.requires_grad_(True)
-    return moving
-
-
-def _groups(parameters: Parameters, method: Method) -> list[dict[str, Any]]:
-    """One group for each learning rate."""
-    groups: dict[float | None, list[nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        groups.setdefault(method.own_lr(name), []).append(parameter)
-    return [
-        {"params": members} if lr is None else {"params": members, "lr": lr}
-        for lr, members in groups.items()
-    ]
 
 
 def _relative_entropy(logits: Tensor) -> Tensor:

@@ -126,6 +126,7 @@ class Guard:
         self.rest, self.longest_rest = rest, longest_rest
         self.batches = self.served = self.rollbacks = self.blank = 0
         self.reasons: dict[str, int] = {}
+        self.doubts: dict[str, int] = {}
         self.last: Health | None = None
         self.average: Tensor | None = None
         self.samples = 0
@@ -145,6 +146,7 @@ class Guard:
         source = adapter.learner.predict_source(image)
         if shows_nothing(image):
             self.blank += 1
+            warn_rarely(self.blank, "batch %d shows nothing: its images are constant", self.batches)
             return source
         if self.resting > 0:
             self.resting -= 1
@@ -184,7 +186,10 @@ class Guard:
         fault = self.verdict(self.last) if 2 * self.samples >= self.evidence else None
         if fault is None and count >= 16:
             # A single batch is weak evidence: it is served unadapted, but nothing is taken back.
-            self.doubted = self.verdict(health(signs), slack=2.0) is not None
+            doubt = self.verdict(health(signs), slack=2.0)
+            self.doubted = doubt is not None
+            if doubt is not None:
+                self._note_doubt(doubt)
         return fault
 
     def verdict(self, signs: Health, *, slack: float = 1.0) -> Fault | None:
@@ -230,13 +235,14 @@ class Guard:
         return None
 
     def report(self) -> dict[str, Any]:
-        """Batches, those served adapted, rollbacks with reasons, the signs of now."""
+        """Batches, those served adapted, rollbacks with reasons, doubts, the signs of now."""
         return {
             "batches": self.batches,
             "served_adapted": self.served,
             "rollbacks": self.rollbacks,
             "blank": self.blank,
             "reasons": dict(self.reasons),
+            "doubts": dict(self.doubts),
             "health": None if self.last is None else vars(self.last).copy(),
         }
 
@@ -246,6 +252,7 @@ class Guard:
         return {
             "numbers": {name: getattr(self, name) for name in names},
             "reasons": dict(self.reasons),
+            "doubts": dict(self.doubts),
             "average": self.average,
             "base": self.base,
             "ring": list(self.ring),
@@ -256,7 +263,7 @@ class Guard:
         for name, value in state["numbers"].items():
             setattr(self, name, value)
         self.reasons, self.average = dict(state["reasons"]), state["average"]
-        self.base = state["base"]
+        self.base, self.doubts = state["base"], dict(state.get("doubts", {}))
         self.ring = deque(state["ring"], maxlen=self.snapshots)
         self.last = None if self.average is None else health(self.average)
 
@@ -280,8 +287,32 @@ class Guard:
             fault.sentence,
         )
 
+    def _note_doubt(self, doubt: Fault) -> None:
+        self.doubts[doubt.kind] = count = self.doubts.get(doubt.kind, 0) + 1
+        warn_rarely(
+            count,
+            "batch %d is answered by the unadapted model: %s",
+            self.batches,
+            doubt.sentence,
+            learnt=True,
+        )
+
     def _start_window(self) -> None:
         self.average, self.samples = None, 0
+
+
+def warn_rarely(count: int, sentence: str, *values: object, learnt: bool = False) -> None:
+    """Log the 1st, 2nd, 4th, 8th, ... batch of a kind, so that a long stream fills no disk.
+
+    Args:
+        count: Which one it is, from 1.
+        sentence: Of the log, with places for values.
+        *values: For these places.
+        learnt: Whether the batch was adapted to.
+    """
+    if count & (count - 1) == 0:
+        ending = "" if learnt else "; nothing is learnt from it"
+        logger.warning(f"{sentence}{ending} (%d so far)", *values, count)
 
 
 @torch.no_grad()

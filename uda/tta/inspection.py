@@ -197,6 +197,7 @@ def _warnings(model: nn.Module, layers: list[nn.Module], batch_size: int) -> lis
             f"{bare} layers of batch normalisation keep no statistics: they always use the batch's "
             "and cannot predict a single value a channel."
         )
+    sentences += _unmovable(model, batch_norms)
     if any(isinstance(module, nn.SyncBatchNorm) for module in batch_norms):
         sentences.append(
             "SyncBatchNorm shares statistics between processes where torch.distributed runs: all "
@@ -214,8 +215,38 @@ def _warnings(model: nn.Module, layers: list[nn.Module], batch_size: int) -> lis
             "The model is in training mode and has dropout or stochastic depth; adaptation runs in "
             "evaluation mode, where they are off."
         )
+    elif model.training and batch_norms:
+        sentences.append(
+            "The model is in training mode; adaptation and `predict` run it in evaluation mode."
+        )
     if hasattr(model, "_orig_mod"):
         sentences.append("The model is compiled; the module inside is adapted, uncompiled.")
     if not layers:
         sentences.append(NO_NORM)
+    return sentences
+
+
+def _unmovable(model: nn.Module, batch_norms: list[_BatchNorm]) -> list[str]:
+    """Layers that look as if they could be adapted and cannot."""
+    sentences = []
+    plain = sum(module.weight is None for module in batch_norms)
+    if plain:
+        sentences.append(
+            f"{plain} layers of batch normalisation have no weights of their own (affine=False): "
+            "their statistics can be adapted, nothing else."
+        )
+    known = set(batch_norms)
+    frozen = Counter(
+        type(module).__name__
+        for module in model.modules()
+        if module not in known
+        and "norm" in type(module).__name__.lower()
+        and "weight" in module._buffers
+    )
+    if frozen:
+        kinds = ", ".join(f"{count} {name}" for name, count in frozen.items())
+        sentences.append(
+            f"{kinds}: weights and statistics are buffers, so nothing in these layers is adapted; "
+            "put nn.BatchNorm2d with the same values in their place to adapt them."
+        )
     return sentences

@@ -14,6 +14,7 @@ from uda.tta.output import Output, logits_of
 from uda.tta.parameters import Parameters
 from uda.tta.samples import PixelSettings, Samples
 from uda.tta.statistics import Statistics
+from uda.tta.storage import FrozenConvolutions
 
 Precision = Literal["full", "bfloat16", "float16"]
 Values = dict[str, Tensor]
@@ -114,7 +115,7 @@ class Learner:
 
     def forward(self, image: Tensor) -> Tensor:
         """The student's logits, with graph, by statistics that move."""
-        with self.statistics.applied(self.network, update=True):
+        with self.statistics.applied(self.network, update=True), FrozenConvolutions():
             return self.run(self.network, image)
 
     @torch.no_grad()

@@ -33,13 +33,15 @@ class Statistics:
             the layer's momentum (robusta's self-learning). `"blend"`: a mean of stored and batch's
             (Schneider et al., NeurIPS 2020). `"cumulative"`: mean over all batches so far.
             `"stream"`: mean over all images so far, and the stored ones as N images before them:
-            the source at first, adaptive batch normalisation of the whole stream in the end.
+            the source at first, adaptive batch normalisation of the whole stream in the end. With
+            `share` below 1 the batch's own have the rest.
             `"robust"`: the stored ones follow the batch's and normalise, with gradient through the
             batch's part (RoTTA). `"auto"`: `"batch"` for 16 images or more, else `"blend"`: safe
             for single images.
         prior: N of `"blend"` and `"stream"`: the stored statistics count as N images; their share
             is N / (N + n) for n images of the batch or of the stream so far.
-        share: A fixed share of the stored statistics in [0, 1] instead.
+        share: A fixed share of the stored statistics in [0, 1]; of `"blend"` in place of `prior`,
+            of `"stream"` beside it (None: 1).
         mean: Whether `"blend"` takes the mean from the batch at all.
         variance: And the variance. It is the unbiased one, as in the released code.
         momentum: Step of `"robust"`.
@@ -101,7 +103,7 @@ class Statistics:
 
     def rule(self, *, update: bool) -> Rule | None:
         """What is done with the input of each layer before its forward."""
-        stores = ("cumulative", "stream", "robust")
+        stores = ("cumulative", "robust")
         if self.kind == "source" or (not update and self.kind in stores):
             return None
         return {
@@ -110,7 +112,7 @@ class Statistics:
             "running": _follow if update else _by_batch,
             "blend": self._blend,
             "cumulative": _cumulate,
-            "stream": self._follow_stream,
+            "stream": self._follow_stream if update else self._by_stream,
             "robust": self._robust,
         }[self.kind]
 
@@ -138,16 +140,31 @@ class Statistics:
         layer.training = False
         return _renormalised(layer, values, mean, variance)
 
-    def _follow_stream(self, layer: _BatchNorm, values: Tensor) -> None:
-        mean, variance = _moments(values.detach(), unbiased=True)
+    def _follow_stream(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        mean, variance = _moments(values, unbiased=True)
         images = values.shape[0]
         seen = _counted(layer, images)
         weight = images / (self.prior + seen.to(mean.dtype))
         old_mean, old_variance = _stored(layer)
         _store(
-            layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight)
+            layer,
+            torch.lerp(old_mean, mean.detach(), weight),
+            torch.lerp(old_variance, variance.detach(), weight),
         )
+        return self._beside_stream(layer, values, mean, variance)
+
+    def _by_stream(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+        return self._beside_stream(layer, values, *_moments(values, unbiased=True))
+
+    def _beside_stream(
+        self, layer: _BatchNorm, values: Tensor, mean: Tensor, variance: Tensor
+    ) -> Tensor | None:
         layer.training = False
+        if self.share is None or self.share == 1:
+            return None
+        stored_mean, stored_variance = _stored(layer)
+        mean = torch.lerp(mean, stored_mean, self.share)
+        return _renormalised(layer, values, mean, torch.lerp(variance, stored_variance, self.share))
 
     def _robust(self, layer: _BatchNorm, values: Tensor) -> Tensor:
         mean, variance = _moments(values, unbiased=False)

@@ -26,6 +26,8 @@ class RandomView:
     Args:
         mean: Of the normalisation, for images in [0, 1]; None where images are not normalised.
         std: Its deviation.
+        geometry: Also move and mirror; without, each pixel stays where it is, as targets of dense
+            predictions need it.
 
     Raises:
         ValueError: One of the two is missing, or a deviation is not positive.
@@ -36,6 +38,7 @@ class RandomView:
         *,
         mean: Sequence[float] | None = IMAGENET_MEAN,
         std: Sequence[float] | None = IMAGENET_STD,
+        geometry: bool = True,
     ) -> None:
         if (mean is None) != (std is None):
             raise ValueError(
@@ -43,7 +46,7 @@ class RandomView:
             )
         if std is not None and min(std) <= 0:
             raise ValueError(f"std has to be above 0, not {tuple(std)}.")
-        self.mean, self.std = mean, std
+        self.mean, self.std, self.geometry = mean, std, geometry
 
     def __call__(self, image: Tensor, generator: torch.Generator) -> Tensor:
         """A view of `image` (N, 3, H, W); draws come from `generator` in a fixed order."""
@@ -58,16 +61,17 @@ class RandomView:
         view = transform.adjust_saturation(view, between(0.5, 1.5))
         view = transform.adjust_hue(view, between(-0.06, 0.06))
         view = transform.adjust_gamma(view, between(0.7, 1.3))
-        view = moved(
-            view,
-            angle=between(-15, 15),
-            shift=(between(-1 / 16, 1 / 16), between(-1 / 16, 1 / 16)),
-            scale=between(0.9, 1.1),
-        )
+        if self.geometry:
+            view = moved(
+                view,
+                angle=between(-15, 15),
+                shift=(between(-1 / 16, 1 / 16), between(-1 / 16, 1 / 16)),
+                scale=between(0.9, 1.1),
+            )
         sigma = between(0.001, 0.5)
         if min(view.shape[2:]) > 2:  # its border is reflected
             view = transform.gaussian_blur(view, [5, 5], [sigma, sigma])
-        if draws.pop() < 0.5:
+        if self.geometry and draws.pop() < 0.5:
             view = view.flip(3)
         noise = torch.randn(view.shape, generator=generator).to(view)
         return self._normalise((view + 0.005 * noise).clamp(0, 1), back=False)

@@ -16,6 +16,8 @@ _KEEPING = (
     "RandomFlip",
     "PhotoMetricDistortion",
     "PackSegInputs",
+    "PseudoLabelMargins",
+    "PackTarget",
 )
 
 

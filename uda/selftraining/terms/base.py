@@ -58,6 +58,9 @@ class Term(nn.Module):
         """
         return {}
 
+    def join_teacher(self, teacher: EMATeacher) -> None:
+        """Take the teacher itself, for its features or an average of a head (`add_head`)."""
+
     def use_teacher(self, predict: Callable[[Tensor], Tensor]) -> None:
         """Take the function that gives a teacher's probabilities, if the term needs one."""
 

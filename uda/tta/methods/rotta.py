@@ -33,7 +33,8 @@ class RoTTA(Method):
         decay: Share of the old teacher kept.
         age_weight: Of the age in the score by which the memory drops images.
         entropy_weight: Of the entropy in that score.
-        view: Makes the strong view; None: `RandomView()`, which supposes ImageNet's normalisation.
+        view: Makes the strong view; None: `RandomView()`, which supposes ImageNet's normalisation,
+            for dense predictions without its geometry, so that pixels and targets stay together.
 
     Raises:
         ValueError: An argument is out of range.
@@ -59,7 +60,7 @@ class RoTTA(Method):
             raise ValueError(f"decay has to lie in [0, 1], not {decay}.")
         self.capacity, self.interval, self.decay = capacity, interval, decay
         self.age_weight, self.entropy_weight = age_weight, entropy_weight
-        self.view = view or RandomView()
+        self.view = view
         self.bank: BalancedMemory | None = None
         self.seen = 0
 
@@ -76,13 +77,26 @@ class RoTTA(Method):
         self.teacher = copy.deepcopy(network).requires_grad_(False)
 
     def step(self, learner: Learner, image: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Predict by the teacher, remember the images, update when it is time."""
+        """Predict by the teacher, remember the images, update when it is time.
+
+        Raises:
+            ValueError: `valid` is a mask of pixels: the memory holds whole images.
+        """
         logits = learner.teach(self.teacher, image, update=False)
+        if valid is not None and logits.ndim > 2:
+            raise ValueError(
+                "RoTTA learns from a memory of whole images and cannot leave out pixels; use "
+                "another method where parts of an image must teach nothing."
+            )
         bank = self._bank(logits.shape[1])
         entropy = entropy_map(logits).flatten(1).mean(1) if logits.ndim > 2 else entropy_map(logits)
         classes = logits.argmax(1).flatten(1) if logits.ndim > 2 else logits.argmax(1, keepdim=True)
         classes = classes.mode(1).values
-        for single, label, unsure in zip(image, classes.tolist(), entropy.tolist(), strict=True):
+        keep = [True] * len(image) if valid is None else valid.tolist()
+        items = zip(image, classes.tolist(), entropy.tolist(), keep, strict=True)
+        for single, label, unsure, kept in items:
+            if not kept:
+                continue
             bank.add(single.detach().clone(), label, unsure)
             self.seen += 1
             if self.seen % self.interval == 0:
@@ -92,7 +106,8 @@ class RoTTA(Method):
     def _update(self, learner: Learner, bank: BalancedMemory) -> None:
         images, ages = bank.batch()
         target = learner.teach(self.teacher, images)
-        logits = learner.forward(self.view(images, learner.generator))
+        view = self.view or RandomView(geometry=target.ndim == 2)
+        logits = learner.forward(view(images, learner.generator))
         weight = timeliness(torch.tensor(ages, dtype=logits.dtype)).to(logits.device)
         losses = (
             soft_cross_entropy(logits, target.softmax(1)).flatten(1)
