@@ -22,12 +22,7 @@ model = dict(
         teacher=dict(
             type="EMATeacher", decay=0.999, buffers="own", mode="train", flip_average=True
         ),
-        selector=dict(
-            type="ConfidenceShare",
-            threshold=0.968,
-            scope="batch",
-            ignore_rows=(31, 256),  # 3 % and 25 % of the image: the border and the own car
-        ),
+        selector=dict(type="ConfidenceShare", threshold=0.968, scope="batch"),
         mixer=dict(type="ClassMix", candidates="batch", unlabelled_weight=0.0),
         view=dict(type="ColorJitterBlur", gate="image"),
         terms=[

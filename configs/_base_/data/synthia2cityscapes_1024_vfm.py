@@ -34,7 +34,12 @@ train_dataloader = dict(
             pipeline=[
                 dict(type="LoadImage"),
                 dict(type="LoadLabel"),
-                dict(type="RandomResize", scale=(4096, 1024), ratio_range=(0.9, 1.1), keep_ratio=True),
+                dict(
+                    type="RandomResize",
+                    scale=(4096, 1024),
+                    ratio_range=(0.9, 1.1),
+                    keep_ratio=True,
+                ),
                 dict(type="RandomCrop", crop_size=(1024, 1024), cat_max_ratio=0.75),
                 flip,
                 dict(type="PackSegInputs"),
@@ -47,10 +52,24 @@ train_dataloader = dict(
             image_suffix="_leftImg8bit.png",
             pipeline=[
                 dict(type="LoadImage"),
-                dict(type="RandomResize", scale=(4096, 1024), ratio_range=(0.9, 1.1), keep_ratio=True),
+                # as released: the border and the own car, 3 % and, at the bottom, 25 %
+                dict(
+                    type="PseudoLabelMargins",
+                    top=31,
+                    bottom=256,
+                    left=61,
+                    right=61,
+                    size=(1024, 2048),
+                ),
+                dict(
+                    type="RandomResize",
+                    scale=(4096, 1024),
+                    ratio_range=(0.9, 1.1),
+                    keep_ratio=True,
+                ),
                 dict(type="RandomCrop", crop_size=(1024, 1024)),
                 flip,
-                dict(type="PackSegInputs"),
+                dict(type="PackTarget"),
             ],
         ),
     ),
