@@ -1,5 +1,6 @@
 # python tools/train.py configs/vfm/gta2cityscapes_vfm_dinov2_l.py
-# GTA5 -> Cityscapes, VFM-UDA++ with DINOv2 ViT-L/14. Expected: not measured. Published (VFM-UDA++, re-trained by its authors): 79.8.
+# GTA5 -> Cityscapes, VFM-UDA++ with DINOv2 ViT-L/14. Expected: not measured.
+# Published (VFM-UDA++, re-trained by its authors): 79.8.
 # Cost: five passes of the student, two of the teacher and two of a frozen encoder an iteration; not
 # measured. Published with 4 processes (torchrun --nproc_per_node 4) and bf16 or fp16 (--amp).
 # The released adapter starts from ImageNet: set model.network.backbone.weights to its file. Here it

@@ -1,6 +1,6 @@
 # python tools/train.py configs/vfm/synthia2cityscapes_vfm_dinov2_b.py
-# SYNTHIA -> Cityscapes, VFM-UDA++ with DINOv2 ViT-B/14. Expected: not measured. Published (VFM-UDA++, re-trained by its authors): 69.7, over how
-# many classes is not said.
+# SYNTHIA -> Cityscapes, VFM-UDA++ with DINOv2 ViT-B/14. Expected: not measured.
+# Published (VFM-UDA++, re-trained by its authors): 69.7, over how many classes is not said.
 # Cost: five passes of the student, two of the teacher and two of a frozen encoder an iteration; not
 # measured. Published with 4 processes (torchrun --nproc_per_node 4) and bf16 or fp16 (--amp).
 # The released adapter starts from ImageNet: set model.network.backbone.weights to its file. Here it

@@ -1,6 +1,6 @@
 # VFM-UDA++'s schedule: AdamW, 1,500 iterations of warm-up, then a linear decay over 40,000. The top
-# rate is lr times the root of all images of a domain in a step; the last block of the encoder learns
-# at a tenth of it, every block before at 0.9 of the next. All weights decay alike.
+# rate is lr times the root of all images of a domain in a step; the last block of the encoder
+# learns at a tenth of it, every block before at 0.9 of the next. All weights decay alike.
 optim_wrapper = dict(
     type="OptimWrapper",
     constructor="ParameterGroups",
