@@ -98,6 +98,7 @@ def sets_of(config: Any) -> list[SetToCheck]:
         ValueError: The config has nothing to train on.
     """
     from uda.data.check.sets import SetToCheck
+    from uda.data.joined import settings_of
     from uda.engine.evaluate import evaluation_dataset, without_labels
 
     loader = config.get("train_dataloader") or {}
@@ -107,13 +108,19 @@ def sets_of(config: Any) -> list[SetToCheck]:
         raise ValueError(
             f"{config.filename} has no train_dataloader.dataset.source: nothing to train on"
         )
+
+    def named(domain: str, given: Any) -> list[tuple[str, Any]]:
+        several = settings_of(given)
+        if len(several) < 2:
+            return [(domain, one) for one in several]
+        return [(f"{domain} {number}", one) for number, one in enumerate(several, start=1)]
+
     sets = []
     if alone:  # its labels are made later, at a size of their own
         sets.append(SetToCheck("target", "target", without_labels(pairs.target)))
     else:
-        sets.append(SetToCheck("source", "source", dict(pairs.source)))
-    if pairs.get("target") and not alone:
-        sets.append(SetToCheck("target", "target", dict(pairs.target)))
+        sets += [SetToCheck(n, "source", dict(c)) for n, c in named("source", pairs.source)]
+        sets += [SetToCheck(n, "target", dict(c)) for n, c in named("target", pairs.get("target"))]
     validation = config.get("val_dataloader")
     if validation:
         size = validation.get("batch_size", 1)

@@ -133,3 +133,26 @@ def test_rcs_parity(shared: Path) -> None:
     checks = check_rcs(shared / "fixtures" / "daformer" / "rcs_a.npz")
     checks += check_rcs_real(shared / "fixtures" / "rcs_real" / "expected.json")
     assert [check for check in checks if not check[1] <= check[2]] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rarest", "commonest"),
+    [
+        ("cityscapes", 0.077, 4.9e-5),
+        ("acdc", 0.078, 2.2e-4),
+        ("synthia", 0.105, 2.5e-4),
+        ("wilddash", 0.081, 2.1e-4),
+    ],
+)
+def test_temperature_of_vfm_uda(shared: Path, name: str, rarest: float, commonest: float) -> None:
+    """At T = 0.05 real statistics give the probabilities known of VFM-UDA++, within the rounding of the table."""
+    file = shared / "fixtures" / "rcs_real" / f"{name}_sample_class_stats.json.gz"
+    if not file.is_file():
+        pytest.skip(f"no shared fixtures: {file} does not exist")
+    counts = ClassStatistics.load(file, 19).counts
+    table = RareClassSampling(temperature=0.05, min_pixels=3000).table(
+        ClassStatistics(files=[str(i) for i in range(len(counts))], counts=counts),
+        [str(index) for index in range(19)],
+    )
+    assert table.probabilities[0] == pytest.approx(rarest, rel=0.01)
+    assert table.probabilities[-1] == pytest.approx(commonest, rel=0.03)

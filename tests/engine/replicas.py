@@ -33,6 +33,7 @@ from uda.selftraining import (
     LookAhead,
     MaskedConsistency,
     MemoryMix,
+    NoView,
     OptimalTransport,
     PatchContrast,
     PixelContrast,
@@ -188,6 +189,29 @@ def masked() -> Method:
     return SourceOnly(student=student, terms=terms, average="valid")
 
 
+def foundation_distance() -> Method:
+    """A cosine distance on source and target, in passes of their own, with a projection."""
+    student = Network()
+    return SelfTraining(
+        student=student,
+        teacher=EMATeacher(student, decay=0.5, flip_average=True),
+        selector=ConfidenceShare(threshold=0.8, scope="batch"),
+        mixer=LeftHalf(),  # type: ignore[arg-type]
+        terms=[
+            FeatureDistance(
+                num_classes=2,
+                classes=None,
+                measure="smooth_cosine",
+                domains=("source", "target"),
+                view=NoView(),
+                projection=(4, 4),
+                weight=0.5,
+            )
+        ],
+        average="valid",
+    )
+
+
 def contrast(kind: Any) -> Method:
     """Statistics of classes and the mean of all pixels, of which the halves have different ones.
 
@@ -233,6 +257,7 @@ METHODS: dict[str, Callable[[], Method]] = {
         OptimalTransport(num_classes=2, patience=1, threshold=0.6)
     ),
     "regions": regions,
+    "foundation_distance": foundation_distance,
     "two_teachers": two_teachers,
     "masked": masked,
     "class_distributions": lambda: contrast("distribution"),

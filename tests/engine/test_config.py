@@ -89,6 +89,12 @@ WRONG: list[tuple[str, Any, str]] = [
     ("label_generation.selector", {"type": "InstanceAdaptiv"}, r"selector: .*'InstanceAdaptive'"),
     ("optim_wrapper.accumulative_counts", 2, r"counts=2: .* you want and model\.micro_batches=2"),
     ("model_wrapper_cfg.type", "MMDistributedDataParallel", r"would train the first pass of a met"),
+    ("param_scheduler", [{"type": "WarmUpDecayLR"}], r"WarmUpDecayLR needs by_epoch=False"),
+    (
+        "optim_wrapper.paramwise_cfg.batch_size",
+        7,
+        r"paramwise_cfg.batch_size=7, .* is not train_dataloader.batch_size=\d; set both",
+    ),
     ("sync_bn", "torch", r"sync_bn='torch': .* set model\.sync_batch_norm=True instead"),
 ]
 

@@ -105,6 +105,19 @@ METHODS: dict[str, dict[str, Any]] = {
         teacher={"type": "TeacherPair", "decays": (0.9, 0.5)},
         selector={"type": "OptimalTransport", "samples": 64, "iterations": 5, "patience": 2},
     ),
+    "foundation_distance": _method(
+        teacher={"type": "EMATeacher", "decay": 0.9, "flip_average": True},
+        terms=[
+            {
+                "type": "FeatureDistance",
+                "classes": None,
+                "measure": "smooth_cosine",
+                "domains": ("source", "target"),
+                "view": {"type": "ColorJitterBlur"},
+                "projection": (16, 16),
+            }
+        ],
+    ),
     "contrast": _method(
         mixer={"type": "MemoryMix", "size": (16, 16), "turn": 0.2, "memory": 2},
         terms=[

@@ -87,9 +87,15 @@ def _simulate(
 
 
 def check_rcs_real(path: Path) -> list[Check]:
-    """Frequencies, probabilities and candidates of real data sets: ``rcs_real/expected.json``."""
+    """Frequencies, probabilities and candidates of real data sets: ``rcs_real/expected.json``.
+
+    Every temperature that the file has is compared (``P_T0.01`` is that of DAFormer), and 0.05,
+    that of the VFM-UDA recipes, with the formula: two classes differ by ``exp((f_b - f_a) / T)``.
+    """
     checks: list[Check] = []
     for name, expected in json.loads(path.read_text(encoding="utf-8")).items():
+        if not isinstance(expected, dict) or "classes_ascending" not in expected:
+            continue
         counts_file = path.with_name(f"{name}_sample_class_stats.json.gz")
         statistics = ClassStatistics.load(counts_file, 19)
         frequencies = class_frequencies(statistics.counts)
@@ -100,14 +106,24 @@ def check_rcs_real(path: Path) -> list[Check]:
         checks.append((f"{name} order", _differences(table.classes, order), 0.0))
         error = np.abs(frequencies[order] - expected["frequency"]).max()
         checks.append((f"{name} frequency", float(error), 1e-12))
-        for temperature in (0.01, 0.1):
+        for key in (key for key in expected if key.startswith("P_T")):
+            temperature = float(key.removeprefix("P_T"))
             probabilities = class_probabilities(frequencies, temperature)[order]
-            error = np.abs(probabilities - expected[f"P_T{temperature}"]).max()
-            checks.append((f"{name} P_T{temperature}", float(error), 1e-12))
+            error = np.abs(probabilities - expected[key]).max()
+            checks.append((f"{name} {key}", float(error), 1e-12))
         wanted = expected["candidate_images"]
         wrong = sum(images.get(key) != value for key, value in wanted.items())
         checks.append((f"{name} candidates", float(wrong), 0.0))
+        checks.append(_vfm_temperature(name, frequencies[order]))
     return checks
+
+
+def _vfm_temperature(name: str, frequencies: NDArray[np.float64]) -> Check:
+    """At T = 0.05, by ratios to the rarest class, whose probability the others' sum gives."""
+    found = class_probabilities(frequencies, 0.05)
+    ratios = np.exp((frequencies[0] - frequencies) / 0.05)
+    error = np.abs(found - ratios / ratios.sum()).max()
+    return f"{name} P_T0.05", float(error), 1e-12
 
 
 def _differences(ours: object, theirs: object) -> float:

@@ -12,7 +12,7 @@ from tests.parity.daformer_masks import check_mic_iter, check_mic_mask
 from tests.parity.daformer_network import check_mit_daformer
 from tests.parity.daformer_optimisation import check_ema, check_lr
 from tests.parity.daformer_parts import check_classmix, check_fd, check_strong_aug
-from tests.parity.daformer_sampling import check_rcs
+from tests.parity.daformer_sampling import check_rcs, check_rcs_real
 from tests.parity.dts import check_dual
 from tests.parity.fst import check_look_ahead, check_unsupervised_loss
 from tests.parity.hiast_labels import check_copy_paste, check_ias
@@ -36,10 +36,12 @@ class Family:
     Attributes:
         checks: By the part of the file name before the tag: `fd` checks `fd_a.npz`.
         waiting: Parts of names whose files wait for the named issue.
+        pattern: Which files of a folder are recordings.
     """
 
     checks: Mapping[str, Check]
     waiting: Mapping[str, str] = field(default_factory=dict)
+    pattern: str = "*.npz"
 
     def check(self, name: str) -> Check | None:
         """The check of a file name, or None."""
@@ -59,7 +61,7 @@ class Family:
 def _kind(name: str, kinds: Mapping[str, object]) -> str | None:
     """The longest kind with which a name starts, followed by a tag, or that it is."""
     return max(
-        (kind for kind in kinds if name.startswith(f"{kind}_") or name == f"{kind}.npz"),
+        (kind for kind in kinds if name.startswith(f"{kind}_") or name.partition(".")[0] == kind),
         key=len,
         default=None,
     )
@@ -100,6 +102,7 @@ FAMILIES: dict[str, Family] = {
             "semi_relaxed": check_semi_relaxed_ot,
         },
     ),
+    "rcs_real": Family(checks={"expected": check_rcs_real}, pattern="expected*.json"),
     "tta": Family(
         checks={
             "bn_adapt": check_bn,
@@ -118,6 +121,5 @@ FAMILIES: dict[str, Family] = {
     ),
     "vfm": Family(
         checks={**vfm_models.CHECKS, **vfm_networks.CHECKS, **vfm_training.CHECKS},
-        waiting=vfm_training.WAITING,
     ),
 }

@@ -20,16 +20,18 @@ def run(family: str, folder: Path, *, verbose: bool = False) -> int:
 
     Args:
         family: Name of a family of `FAMILIES`.
-        folder: Holds the `.npz` files; folders below it are not searched.
+        folder: Holds the files of the family, mostly `.npz`; folders below it are not searched.
         verbose: Print every comparison, not only the worst one of each file.
     """
     if family not in FAMILIES:
         return _refuse(f"no parity checks for {family!r}; built: {', '.join(sorted(FAMILIES))}.")
     if not folder.is_dir():
         return _refuse(f"no such folder: {folder.resolve()}. Give the folder of the .npz files.")
-    files = sorted(path for path in folder.glob("*.npz") if path.is_file())
+    pattern = FAMILIES[family].pattern
+    files = sorted(path for path in folder.glob(pattern) if path.is_file())
     if not files:
-        return _refuse(f"no .npz file in {folder.resolve()}, so nothing was checked.")
+        wanted = pattern.removeprefix("*")
+        return _refuse(f"no {wanted} file in {folder.resolve()}, so nothing was checked.")
     good = [_report(path, FAMILIES[family], verbose=verbose) for path in files]
     return 0 if all(good) else 1
 
@@ -93,6 +95,8 @@ def _first_line(error: Exception) -> str:
 
 def unreadable(path: Path) -> str | None:
     """Why the arrays of a file cannot be read, or None if they can."""
+    if path.suffix != ".npz":
+        return None  # its check reads it, and what it says of it is reported
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):

@@ -121,6 +121,22 @@ def test_class_mix_of_ignored_pixels_values() -> None:
     assert (mixed.label == 255).all()
 
 
+def test_class_mix_unlabelled_weight_values() -> None:
+    """Of the pasted pixels those without a label weigh 0 where asked for; the rest stays alike."""
+    source, target, pseudo = sides(3, (4, 12, 12))
+    drawn = []
+    for weight in (1.0, 0.0):
+        torch.manual_seed(0)
+        mixer = ClassMix(num_classes=5, candidates="batch", unlabelled_weight=weight)
+        drawn.append(mixer(source, target, pseudo))
+    pasted = drawn[0].mask.squeeze(1)
+    void = pasted & (source.label == 255)
+    assert void.any()
+    assert drawn[0].weight[pasted].eq(1).all()
+    assert drawn[1].weight[void].eq(0).all()
+    assert torch.equal(drawn[0].weight[~void], drawn[1].weight[~void])
+
+
 def test_class_mix_draws_each_class_properties() -> None:
     """Every pair of four classes is drawn about equally often: 600 draws, 6 pairs, 100 each.
 
@@ -156,6 +172,12 @@ def test_cut_mix_properties(seed: int, low: float, high: float) -> None:
         height, width = int(rows.sum()), int(columns.sum())
         assert (height - 1) * (width - 1) <= high * length**2 + 1e-3
         assert (height + 1) * (width + 1) >= low * length**2 - 1e-3
+
+
+def test_unlabelled_weight_errors() -> None:
+    """It is a share."""
+    with pytest.raises(ValueError, match=r"unlabelled_weight has to lie in \[0, 1\], not 2"):
+        ClassMix(num_classes=2, unlabelled_weight=2.0)
 
 
 def test_mixer_errors() -> None:

@@ -184,3 +184,40 @@ def test_teacher_errors() -> None:
 
     with pytest.raises(TypeError, match="returned list. Wrap it"):
         EMATeacher(Strange()).predict(torch.zeros(1, 3, 2, 2))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_flip_average_properties(seed: int) -> None:
+    """Averaged over both ways round, a mirrored image has the mirrored probabilities."""
+    torch.manual_seed(seed)
+    student = nn.Conv2d(3, 4, 3, padding=1)
+    image = torch.randn(2, 3, 5, 6)
+    teacher = EMATeacher(student, flip_average=True)
+    probs = teacher.predict(image)
+    torch.testing.assert_close(teacher.predict(image.flip(-1)), probs.flip(-1))
+    torch.testing.assert_close(probs.sum(1), torch.ones(2, 5, 6))
+    plain = EMATeacher(student)
+    wanted = (plain.predict(image) + plain.predict(image.flip(-1)).flip(-1)) / 2
+    torch.testing.assert_close(probs, wanted)
+
+
+def test_share_frozen_values() -> None:
+    """Frozen parameters are the student's own; the others follow; the state dict has both."""
+    student = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    student[0].requires_grad_(False)
+    teacher = EMATeacher(student, decay=0.5, warmup=False, share_frozen=True)
+    assert teacher.network[0].weight is student[0].weight  # type: ignore[index]
+    assert teacher.network[1].weight is not student[1].weight  # type: ignore[index]
+    apart = EMATeacher(student, decay=0.5, warmup=False)
+    assert apart.network[0].weight is not student[0].weight  # type: ignore[index]
+    for value in (1.0, 3.0):
+        nn.init.constant_(student[1].weight, value)
+        teacher.update(student)
+        apart.update(student)
+    assert teacher.network[1].weight.flatten().tolist() == [2.0, 2.0]  # type: ignore[index]
+    assert teacher.state_dict().keys() == apart.state_dict().keys()
+    for name, value in apart.state_dict().items():
+        assert torch.equal(teacher.state_dict()[name], value), name
+    assert all(not p.requires_grad for p in teacher.network.parameters())
+    assert student[1].weight.requires_grad

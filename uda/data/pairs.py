@@ -12,10 +12,16 @@ import numpy as np
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 
-from uda.data.rare_class_sampling import RareClassSampling, RareClassTable, fetch_until
+from uda.data.joined import build_joined, part_of, parts_of
+from uda.data.rare_class_sampling import (
+    RareClassSampling,
+    RareClassTable,
+    TablesBySource,
+    fetch_until,
+)
 from uda.data.seeding import epoch_index, seeded
 from uda.data.shared_crop import crop_alike
-from uda.data.source_statistics import dataset_statistics, known_statistics
+from uda.data.source_statistics import known_of_all, statistics_of_all
 from uda.data.statistics import ClassStatistics
 from uda.text import nearest
 
@@ -36,6 +42,11 @@ class SourceTargetPairs:
     one's pipeline leaves the other's items as they were. To be used with
     ``sampler=dict(type="DrawSampler")``.
 
+    Source and target can each be a list of data sets, every one with a pipeline of its own. Without
+    `sampling` a domain's sets are gone through together, so that each is met in proportion to its
+    number of images; with it the source's class statistics are merged (see
+    `RareClassSampling.over`).
+
     Two deviations from the reference (Hoyer et al., CVPR 2022; released code), with rare class
     sampling. The reference then draws target images uniformly with replacement; here each comes
     once an epoch, as without the sampling, so that a short run sees every target image and
@@ -51,9 +62,9 @@ class SourceTargetPairs:
     any run.
 
     Args:
-        source: Labelled data set, or its config.
-        target: Unlabelled data set, or its config; None for training on the source alone (items
-            have no ``"target"`` then).
+        source: Labelled data set, or its config, or a list of either.
+        target: Unlabelled data set, or its config, or a list of either; None for training on the
+            source alone (items have no ``"target"`` then).
         sampling: `RareClassSampling`, or a dict of its arguments; None draws all images alike.
         further: Number of further pairs in an item: virtual steps of `LookAhead(mode="wide")`.
             `tools/train.py` fills it in from the method.
@@ -87,12 +98,12 @@ class SourceTargetPairs:
                 "SourceTargetPairs: shared_crop cuts source and target alike and needs a target "
                 "data set; for the source alone give its RandomCrop the size"
             )
-        self.source = DATASETS.build(source) if isinstance(source, Mapping) else source
-        self.target = DATASETS.build(target) if isinstance(target, Mapping) else target
+        self.source = build_joined(source, "source")
+        self.target = build_joined(target, "target")
         self.sampling = build_sampling(sampling)
         self.further, self.second_target = further, second_target
         self.shared_crop = shared_crop
-        self.table: RareClassTable | None = None
+        self.table: RareClassTable | TablesBySource | None = None
         self._initialised = False
 
     def full_init(self) -> None:
@@ -103,18 +114,18 @@ class SourceTargetPairs:
         if self._initialised:
             return
         for name, dataset in (("source", self.source), ("target", self.target)):
-            if dataset is None:
-                continue
-            if hasattr(dataset, "full_init"):
-                dataset.full_init()
-            if len(dataset) == 0:
-                raise ValueError(f"SourceTargetPairs: the {name} data set is empty: {dataset!r}")
+            for part in [] if dataset is None else parts_of(dataset):
+                if hasattr(part, "full_init"):
+                    part.full_init()
+                if len(part) == 0:
+                    raise ValueError(f"SourceTargetPairs: the {name} data set is empty: {part!r}")
+        sources = parts_of(self.source)
         if self.sampling is None:
-            _warn_of_empty_classes(known_statistics(self.source), self.metainfo)
+            _warn_of_empty_classes(known_of_all(sources), self.metainfo)
         else:
-            statistics = dataset_statistics(self.source, self.sampling.statistics)
+            statistics = statistics_of_all(sources, self.sampling.statistics)
             _warn_of_empty_classes(statistics, self.metainfo)
-            self.table = self.sampling.table(statistics, self.metainfo["classes"])
+            self.table = self.sampling.tables(statistics, self.metainfo["classes"])
         self._initialised = True
 
     @property
@@ -166,8 +177,9 @@ class SourceTargetPairs:
             return _not_none(self.source[position], self.source, position)
         class_id, position = self.table.draw(np.random)
         crop_pixels = self.table.crop_pixels
-        load, crop, rest = split_pipeline(self.source.pipeline.transforms)
-        loaded = apply_transforms(load, self.source.get_data_info(position))
+        source, place = part_of(self.source, position)
+        load, crop, rest = split_pipeline(source.pipeline.transforms)
+        loaded = apply_transforms(load, source.get_data_info(place))
 
         def enough(results: dict[str, Any]) -> bool:
             label = results["gt_seg_map"]
@@ -233,14 +245,18 @@ def _not_none(item: Any, dataset: Any, position: int) -> Any:
     return item
 
 
-def _warn_of_empty_classes(statistics: ClassStatistics | None, metainfo: Mapping[str, Any]) -> None:
+def _warn_of_empty_classes(
+    statistics: Sequence[ClassStatistics] | None, metainfo: Mapping[str, Any]
+) -> None:
+    """Classes that no source has; of several sets one may well lack what another one has."""
     if statistics is None:
         return
-    pixels = statistics.class_pixels.tolist()
+    pixels = np.sum([one.class_pixels for one in statistics], axis=0).tolist()
+    images = sum(len(one.files) for one in statistics)
     empty = [name for name, count in zip(metainfo["classes"], pixels, strict=True) if not count]
     if empty:
         print_log(
-            f"the {len(statistics.files)} source labels have no pixel of: {', '.join(empty)}; "
+            f"the {images} source labels have no pixel of: {', '.join(empty)}; "
             "these classes are not learnt, and rare class sampling cannot draw them",
             "current",
             logging.WARNING,

@@ -100,7 +100,8 @@ class RareClassTable:
         classes: int (n,), class ids that can be drawn, rarest first.
         probabilities: float64 (n,), in the same order.
         images: For each class the indices of its images, ascending.
-        min_pixels: An image qualifies with more than this many pixels of the class.
+        min_pixels: An image qualifies with more than this many pixels of the class; of several data
+            sets, the smallest of their numbers.
         crop_pixels: A crop of a given area qualifies with more than ``crop_pixels(area)`` of them.
     """
 
@@ -121,6 +122,35 @@ class RareClassTable:
         return drawn, int(generator.choice(self.images[position]))
 
 
+@dataclass(frozen=True, eq=False)
+class TablesBySource:
+    """A table for each of several data sets: first a set by its number of images, then its table.
+
+    Attributes:
+        tables: One a set.
+        sizes: Number of images of each set.
+    """
+
+    tables: tuple[RareClassTable, ...]
+    sizes: tuple[int, ...]
+
+    @property
+    def crop_pixels(self) -> Callable[[int], float]:
+        """That of all tables, which have the same settings."""
+        return self.tables[0].crop_pixels
+
+    def draw(self, generator: Any) -> tuple[int, int]:
+        """A class id and the index of an image, counted over all sets.
+
+        Args:
+            generator: See `RareClassTable.draw`.
+        """
+        shares = np.asarray(self.sizes) / sum(self.sizes)
+        number = int(generator.choice(len(self.sizes), p=shares))
+        class_id, image = self.tables[number].draw(generator)
+        return class_id, image + sum(self.sizes[:number])
+
+
 class RareClassSampling:
     """Settings of rare class sampling (Hoyer et al., CVPR 2022, section 3.3).
 
@@ -137,8 +167,12 @@ class RareClassSampling:
         min_pixels: Pixels of the class, or ``"auto"``.
         min_crop_share: Share of `min_pixels` that the crop must show (HRDA and MIC: 2.0).
         retries: Further crops at most.
-        statistics: File to read the counts from and to keep them in; None = beside the labels.
+        statistics: File to read the counts from and to keep them in; None = beside the labels. Of
+            several data sets a list, one file each.
         classes: Names or ids of the classes that may be drawn; None = all that occur.
+        over: Where there are several source data sets: ``"all"`` counts them together and draws a
+            class, then an image of any set; ``"each"`` draws a set in proportion to its number of
+            images, then by the set's own counts (reference: VFM-UDA++, released code).
 
     Raises:
         ValueError: A number is out of range.
@@ -157,8 +191,9 @@ class RareClassSampling:
         min_pixels: int | Literal["auto"] = "auto",
         min_crop_share: float = 0.5,
         retries: int = 10,
-        statistics: str | None = None,
+        statistics: str | Sequence[str] | None = None,
         classes: Sequence[str | int] | None = None,
+        over: Literal["all", "each"] = "all",
     ) -> None:
         if not temperature > 0:
             raise ValueError(f"rare class sampling: temperature must be above 0, got {temperature}")
@@ -175,7 +210,9 @@ class RareClassSampling:
         self.min_pixels = min_pixels
         self.min_crop_share = float(min_crop_share)
         self.retries = int(retries)
-        self.statistics = statistics
+        if over not in ("all", "each"):
+            raise ValueError(f"rare class sampling: over has to be 'all' or 'each', got {over!r}")
+        self.statistics, self.over = statistics, over
         self.classes = None if classes is None else list(classes)
 
     def image_pixels(self, statistics: ClassStatistics) -> int:
@@ -191,12 +228,50 @@ class RareClassSampling:
             return self.min_pixels * self.min_crop_share
         return REFERENCE_MIN_PIXELS * self.min_crop_share * crop_area / REFERENCE_CROP_AREA
 
-    def table(self, statistics: ClassStatistics, names: Sequence[str]) -> RareClassTable:
+    def tables(
+        self, statistics: Sequence[ClassStatistics], names: Sequence[str]
+    ) -> RareClassTable | TablesBySource:
+        """What to draw from, for one or several data sets, as `over` says.
+
+        With ``min_pixels="auto"`` each set has the number of its own size of images.
+
+        Args:
+            statistics: Counts of each set's images.
+            names: Class names, K of them.
+
+        Raises:
+            ValueError: See `table`.
+        """
+        if self.over == "all" or len(statistics) == 1:
+            return self.merged_table(statistics, names)
+        sizes = tuple(len(one.files) for one in statistics)
+        return TablesBySource(tuple(self.table(one, names) for one in statistics), sizes)
+
+    def merged_table(
+        self, statistics: Sequence[ClassStatistics], names: Sequence[str]
+    ) -> RareClassTable:
+        """What to draw from, for several data sets counted together; see `tables`."""
+        if len(statistics) == 1:
+            return self.table(statistics[0], names)
+        thresholds = [self.image_pixels(one) for one in statistics]
+        sizes = [len(one.files) for one in statistics]
+        return self.table(
+            ClassStatistics.joined(statistics), names, min_pixels=np.repeat(thresholds, sizes)
+        )
+
+    def table(
+        self,
+        statistics: ClassStatistics,
+        names: Sequence[str],
+        *,
+        min_pixels: NDArray[np.int64] | None = None,
+    ) -> RareClassTable:
         """What to draw from, for one data set.
 
         Args:
             statistics: Counts of the data set's images, in its order.
             names: Class names, K of them.
+            min_pixels: Of each image, int (images,); None: that of the settings.
 
         Raises:
             ValueError: A class that can be drawn has no image with enough pixels, or `classes`
@@ -216,12 +291,15 @@ class RareClassSampling:
         # The order of the reference, rarest first, so that equal random numbers give equal classes.
         order = np.argsort(frequencies, kind="stable")
         order = order[frequencies[order] > 0]
-        min_pixels = self.image_pixels(statistics)
+        if min_pixels is None:
+            min_pixels = np.full(len(counts), self.image_pixels(statistics))
         images = tuple(np.flatnonzero(counts[:, index] > min_pixels) for index in order)
         empty = [int(index) for index, found in zip(order, images, strict=True) if not len(found)]
         if empty:
-            raise ValueError(_undrawable(empty, names, counts, min_pixels))
-        return RareClassTable(order, probabilities[order], images, min_pixels, self.crop_pixels)
+            raise ValueError(_undrawable(empty, names, counts, int(min_pixels.min())))
+        return RareClassTable(
+            order, probabilities[order], images, int(min_pixels.min()), self.crop_pixels
+        )
 
 
 def _undrawable(

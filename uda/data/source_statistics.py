@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,39 @@ def known_statistics(dataset: Any) -> ClassStatistics | None:
     except (OSError, ValueError):
         return None  # A label is wrong, which loading it will say.
     return None if found is None else found[0]
+
+
+def statistics_of_all(
+    datasets: Sequence[Any], paths: str | Sequence[str] | None
+) -> list[ClassStatistics]:
+    """`dataset_statistics` of each of a domain's data sets.
+
+    Args:
+        datasets: Labelled data sets.
+        paths: File of each; None: beside its labels. A single one may do without a list.
+
+    Raises:
+        ValueError: There are more or fewer files than data sets.
+    """
+    files: list[str | None] = [None] * len(datasets)
+    if paths is not None:
+        files = [paths] if isinstance(paths, str) else list(paths)
+    if len(files) != len(datasets):
+        raise ValueError(
+            f"rare class sampling: statistics names {len(files)} file(s) for {len(datasets)} source "
+            "data sets; give a list with one for each, or leave it out to keep them beside the "
+            "labels"
+        )
+    return [
+        dataset_statistics(dataset, file) for dataset, file in zip(datasets, files, strict=True)
+    ]
+
+
+def known_of_all(datasets: Sequence[Any]) -> list[ClassStatistics] | None:
+    """`known_statistics` of each of a domain's data sets; None unless all are known."""
+    found = [known_statistics(dataset) for dataset in datasets]
+    known = [one for one in found if one is not None]
+    return known if len(known) == len(found) else None
 
 
 def stored_statistics(

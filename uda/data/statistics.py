@@ -108,6 +108,29 @@ class ClassStatistics:
         return ClassStatistics(files=list(files), counts=self.counts[found])
 
     @classmethod
+    def joined(cls, statistics: Sequence[ClassStatistics]) -> ClassStatistics:
+        """The statistics of several data sets as those of one, set after set.
+
+        Files get the number of their set in front, since sets may have files of the same name.
+
+        Raises:
+            ValueError: There is none, or their numbers of classes differ.
+
+        Example:
+            >>> one = ClassStatistics(files=["a.png"], counts=np.array([[6, 2]]))
+            >>> ClassStatistics.joined([one, one]).files
+            ['0/a.png', '1/a.png']
+        """
+        numbers = {one.num_classes for one in statistics}
+        if len(numbers) != 1:
+            raise ValueError(
+                f"class statistics of {sorted(numbers)} classes cannot be joined; give all data "
+                "sets the same classes"
+            )
+        files = [f"{number}/{file}" for number, one in enumerate(statistics) for file in one.files]
+        return cls(files=files, counts=np.concatenate([one.counts for one in statistics]))
+
+    @classmethod
     def load(
         cls, path: str | Path, num_classes: int, *, drop_unknown: bool = False
     ) -> ClassStatistics:

@@ -22,4 +22,5 @@ from uda.engine import (  # noqa: E402, F401
     runner,
     schedule,
     target_statistics,
+    warm_up_decay,
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
-_BY_ITERATION = ("WarmUpPolyLR", "CosineLR")
+_BY_ITERATION = ("WarmUpPolyLR", "CosineLR", "WarmUpDecayLR")
 _NEEDS = {
     "train": "the source needs labels",
     "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
@@ -19,6 +19,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _loop(config)
     yield from _schedules(config)
     yield from _accumulation(config)
+    yield from _batch_size(config)
     yield from _processes(config)
     yield from _pipelines(config)
     yield from _crops(config)
@@ -40,6 +41,8 @@ def missing(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if not loader.get("dataset"):
         yield "train_dataloader has no dataset; a config takes one from configs/_base_/data."
+    elif loader["dataset"].get("target") == []:
+        yield "train_dataloader.dataset.target is an empty list; None trains on the source alone."
     elif loader["dataset"].get("type") == "SourceTargetPairs" and not loader["dataset"].get(
         "source"
     ):
@@ -79,6 +82,18 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
+def _batch_size(config: Mapping[str, Any]) -> Iterator[str]:
+    """The optimiser cannot see the loader, so that the number stands in two places."""
+    paramwise = (config.get("optim_wrapper") or {}).get("paramwise_cfg") or {}
+    scaled, loaded = paramwise.get("batch_size"), config.get("train_dataloader") or {}
+    if scaled is not None and scaled != loaded.get("batch_size", scaled):
+        yield (
+            f"optim_wrapper.paramwise_cfg.batch_size={scaled}, by whose root the learning rate is "
+            f"multiplied, is not train_dataloader.batch_size={loaded['batch_size']}; set both to "
+            "the same."
+        )
+
+
 def _processes(config: Mapping[str, Any]) -> Iterator[str]:
     wrapper = config.get("model_wrapper_cfg")
     if wrapper and wrapper.get("type") != "Replicated":
@@ -97,7 +112,7 @@ def _pipelines(config: Mapping[str, Any]) -> Iterator[str]:
     """Items without label or tensor would fail in the first batch, or the first validation."""
     for name, dataset in _training_sets(config):
         place = f"train_dataloader.dataset.{name}"
-        yield from _steps(place, dataset, labelled=name == "source")
+        yield from _steps(place, dataset, labelled=name.startswith("source"))
     validation = config.get("val_dataloader")
     if validation and config.get("val_evaluator"):
         yield from _steps("val_dataloader.dataset", validation.get("dataset") or {}, labelled=True)
@@ -156,8 +171,15 @@ def _margins(config: Mapping[str, Any]) -> Iterator[str]:
 def _training_sets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     pairs = (config.get("train_dataloader") or {}).get("dataset") or {}
     for name in ("source", "target"):
-        if isinstance(pairs.get(name), Mapping):
-            yield name, pairs[name]
+        given = pairs.get(name)
+        if isinstance(given, Mapping):
+            yield name, given
+        elif isinstance(given, (list, tuple)):
+            yield from (
+                (f"{name}[{number}]", one)
+                for number, one in enumerate(given)
+                if isinstance(one, Mapping)
+            )
 
 
 def _type_name(step: Mapping[str, Any] | Sequence[Any]) -> str:

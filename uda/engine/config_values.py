@@ -126,8 +126,8 @@ AT_PLACE: dict[str, Rule] = {
         for loader in ("train_dataloader", "val_dataloader", "test_dataloader")
         for key, rule in _LOADER.items()
     },
-    "train_dataloader.dataset.source": _DICT,
-    "train_dataloader.dataset.target": either(_DICT, _NONE),
+    "train_dataloader.dataset.source": either(_DICT, _DICTS),
+    "train_dataloader.dataset.target": either(_DICT, _DICTS, _NONE),
     "train_cfg.max_iters": whole(1),
     "train_cfg.val_interval": whole(1),
     "train_cfg.val_begin": whole(0),
@@ -172,6 +172,9 @@ OF_TYPE: dict[tuple[str, str], Rule] = {
     ("WarmUpPolyLR", "warmup_ratio"): number(0, 1),
     ("CosineLR", "floor"): number(0),
     ("CosineLR", "period"): either(whole(1), _NONE),
+    ("WarmUpDecayLR", "warmup"): whole(0),
+    ("WarmUpDecayLR", "start"): number(0, 1),
+    ("WarmUpDecayLR", "final"): number(0, 1),
     ("PictureLog", "interval"): whole(1),
     ("PictureLog", "images"): whole(1),
 }

@@ -11,8 +11,10 @@ import torch
 from mmengine.config import Config
 from torch import nn
 
+from uda.data.joined import settings_of
 from uda.files import write_atomically
 from uda.models import SegmentationNetwork
+from uda.models.peft.tuned_encoder import merged_backbone, merged_segmentor_state
 
 # Training steps that change an image by chance; the names of their classes start so.
 _BY_CHANCE = ("Random", "Albu", "PhotoMetric", "HardClass")
@@ -38,7 +40,8 @@ def write_deploy_checkpoints(
     """Write `<name>.pth` for each network, and `config.py` that fits them all.
 
     `mmseg.apis.init_model(folder / "config.py", folder / "student.pth")` loads them; of this
-    project it needs only the registered networks, which the config imports.
+    project it needs only the registered networks, which the config imports. A tuned encoder is
+    written as the plain one, with merged weights, where its tuning allows that.
 
     Args:
         folder: Where to; made if missing.
@@ -54,20 +57,28 @@ def write_deploy_checkpoints(
     for name, network in networks.items():
         if not isinstance(network, SegmentationNetwork):
             raise TypeError(f"{name} is a {type(network).__name__}, not a SegmentationNetwork.")
-        state = {key: value.cpu() for key, value in network.segmentor.state_dict().items()}
+        whole = merged_segmentor_state(network.segmentor)
+        state = {key: value.cpu() for key, value in whole.items()}
         content = io.BytesIO()
         torch.save({"state_dict": state, "meta": {"dataset_meta": meta, "network": name}}, content)
         write_atomically(folder / f"{name}.pth", content.getvalue())
     write_atomically(folder / "config.py", deploy_config(config).pretty_text.encode())
 
 
-def deploy_config(config: Config) -> Config:
-    """A plain mmseg config: network, normalisation, test pipeline."""
+def deploy_config(config: Config, *, merged: bool = True) -> Config:
+    """A plain mmseg config: network, normalisation, test pipeline.
+
+    Args:
+        config: The run's config.
+        merged: The network of a deploy checkpoint, with a tuning merged where that is possible;
+            False: the network as it was trained, of a full checkpoint.
+    """
     model = dict(config.model.network)
     preprocessor = dict(config.model.data_preprocessor)
     preprocessor.pop("size", None)  # the training crop; test images keep their size
     model["data_preprocessor"] = preprocessor
-    backbone = without_weights(model["backbone"])
+    trained = model["backbone"]
+    backbone = without_weights(merged_backbone(trained) if merged else trained)
     backbone.pop("init_cfg", None)
     model["backbone"] = backbone
     pipeline = inference_pipeline(config)
@@ -104,7 +115,8 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
 
     These are the steps of validation. A run without labelled target images has none: then it is
     the training steps of the target (of the source, where there is no target) without those that
-    draw by chance, and with a random size replaced by the size it varies.
+    draw by chance, and with a random size replaced by the size it varies. Of several data sets the
+    first one counts.
 
     Args:
         config: The run's config.
@@ -114,7 +126,7 @@ def inference_pipeline(config: Config) -> list[dict[str, Any]]:
     else:
         pairs = config.train_dataloader.dataset
         domain = pairs.source if pairs.get("target") is None else pairs.target
-        steps = [_nominal_size(step) for step in domain.pipeline]
+        steps = [_nominal_size(step) for step in settings_of(domain)[0].pipeline]
         steps = [step for step in steps if not step["type"].startswith(_BY_CHANCE)]
         steps = [step for step in steps if step["type"] not in _TRAINING_STEPS]
     return [dict(_MMSEG_STEPS.get(step["type"], step)) for step in steps]

@@ -20,6 +20,7 @@ from mmseg.registry import DATASETS
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from uda.data.joined import only_target
 from uda.data.listing.images import image_stems
 from uda.data.pseudo_labels import SUFFIX, LabelledImage, Manifest
 from uda.engine.deploy import inference_pipeline
@@ -165,7 +166,7 @@ def target_set(config: Config, scale: tuple[int, int] | None = None) -> Any:
     Raises:
         ValueError: The config has no target images, or there is no image.
     """
-    settings = config.train_dataloader.dataset.get("target")
+    settings = only_target(config, "Pseudo-labels lie in one folder, for one target data set")
     if settings is None:
         raise ValueError(
             "Pseudo-labels are made for the target images, but this config has none (target=None)."

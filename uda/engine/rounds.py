@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from uda.data.joined import only_target
 from uda.data.pseudo_labels import SUFFIX, Manifest
 from uda.engine.checkpoint_files import checkpoints, damage
 from uda.engine.evaluate import load_network
@@ -109,7 +110,7 @@ def prepare(config: Config, start: Origin, folder: Path) -> None:
     Raises:
         ValueError: The config's training set has no target.
     """
-    target = config.train_dataloader.dataset.get("target")
+    target = only_target(config, "Rounds train on the pseudo-labels of one target data set")
     if target is None:
         raise ValueError("Rounds train on pseudo-labelled target images, but target is None.")
     # As the data set reads it, below data_root: so records name no folder of this machine. Both

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapperDict
 
+from uda.data.joined import JoinedDatasets
 from uda.data.source_statistics import statistics_places
 from uda.engine.determinism import current_determinism
 from uda.engine.optim import STUDENT, BFloat16OptimWrapper
@@ -97,10 +98,20 @@ def dataset_facts(dataset: Any) -> dict[str, Any]:
 
     Args:
         dataset: A `FolderDataset` or another data set of mmengine's kind, or `SourceTargetPairs`,
-            of which the source is taken, and the class statistics with rare class sampling.
+            of which the source is taken, and the class statistics with rare class sampling. Of
+            several joined ones each has facts of its own, by its number.
     """
     sampling = getattr(dataset, "sampling", None)
     dataset = getattr(dataset, "source", dataset)
+    if isinstance(dataset, JoinedDatasets):
+        paths = None if sampling is None else sampling.statistics
+        files = [None] * len(dataset.parts) if paths is None else list(paths)
+        joined: dict[str, Any] = {"items": len(dataset)}
+        for number, (part, file) in enumerate(zip(dataset.parts, files, strict=True), start=1):
+            joined[str(number)] = dataset_facts(part)
+            if sampling is not None:
+                joined[str(number)]["statistics"] = _statistics_facts(part, file)
+        return joined
     infos = _infos(dataset)
     facts: dict[str, Any] = {"items": len(dataset)}
     for name, key, folder in (
@@ -112,7 +123,9 @@ def dataset_facts(dataset: Any) -> dict[str, Any]:
             root = getattr(dataset, folder, None) or Path(paths[0]).parent
             facts[name] = files_digest(paths, root)
     if sampling is not None:
-        facts["statistics"] = _statistics_facts(dataset, sampling.statistics)
+        paths = sampling.statistics
+        path = paths if paths is None or isinstance(paths, str) else paths[0]
+        facts["statistics"] = _statistics_facts(dataset, path)
     return facts
 
 

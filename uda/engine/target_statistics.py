@@ -14,9 +14,9 @@ from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.registry import HOOKS
-from mmseg.registry import DATASETS
 from torch import Tensor, nn
 
+from uda.data.joined import build_joined, settings_of
 from uda.engine.deploy import inference_pipeline
 from uda.engine.hooks import unwrapped
 from uda.engine.inference import LABEL_LOADERS
@@ -163,9 +163,12 @@ def target_images(config: Config, dataset: Mapping[str, Any] | None = None) -> A
         )
     steps = [s for s in inference_pipeline(config) if s["type"] not in LABEL_LOADERS]
     changes: dict[str, Any] = {"pipeline": steps, "test_mode": True}
-    if "label_dir" in settings:  # of pseudo-labels, which nobody reads here
-        changes["label_dir"] = None
-    built = DATASETS.build({**copy.deepcopy(dict(settings)), **changes})
+    plain = []
+    for one in settings_of(settings):
+        # Labels are those of pseudo-labels, which nobody reads here.
+        unlabelled = {"label_dir": None} if "label_dir" in one else {}
+        plain.append({**copy.deepcopy(dict(one)), **changes, **unlabelled})
+    built = build_joined(plain, "target")
     built.full_init()
     if len(built) == 0:
         raise ValueError(f"Statistics of target images: the data set is empty: {built!r}")

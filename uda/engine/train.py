@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 import uda.engine  # noqa: F401 - registers everything
+from uda.data.joined import settings_of
 from uda.engine.checkpoint_files import checkpoints, newest_checkpoint
 from uda.engine.checkpoints import FittingCheckpoint
 from uda.engine.config import check_complete, check_config, check_options, check_structure
@@ -58,15 +59,17 @@ def check_classes(config: Config) -> None:
     """
     if config.get("train_dataloader") is None:
         return
-    source = config.train_dataloader.dataset.get("source") or {}
-    classes = source.get("classes")
+    pairs = config.train_dataloader.dataset
+    sources = settings_of(pairs.get("source"))
+    classes = sources[0].get("classes") if sources else None
     if classes is None:
         return
     check_num_classes(config.model.network, len(classes))
-    others = {"target": config.train_dataloader.dataset.get("target")}
+    others = [("further source", one) for one in sources[1:]]
+    others += [("target", one) for one in settings_of(pairs.get("target"))]
     if config.get("val_dataloader") is not None:
-        others["validation"] = config.val_dataloader.dataset
-    for name, dataset in others.items():
+        others.append(("validation", config.val_dataloader.dataset))
+    for name, dataset in others:
         given = (dataset or {}).get("classes")
         if given is not None and list(given) != list(classes):
             raise ValueError(

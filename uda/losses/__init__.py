@@ -4,7 +4,12 @@ from uda.losses.adversarial import domain_loss
 from uda.losses.bank_contrast import bank_contrast
 from uda.losses.cross_entropy import pixel_accuracy, weighted_cross_entropy
 from uda.losses.entropy import entropy_map, mean_entropy, self_information
-from uda.losses.feature_distance import downscale_label, feature_distance, masked_mean
+from uda.losses.feature_distance import (
+    downscale_label,
+    feature_distance,
+    masked_mean,
+    smooth_cosine_distance,
+)
 from uda.losses.generalised_cross_entropy import generalised_cross_entropy
 from uda.losses.patch_contrast import patch_contrast
 from uda.losses.pixel_contrast import pixel_contrast
@@ -35,6 +40,7 @@ __all__ = [
     "region_entropy",
     "region_mean",
     "self_information",
+    "smooth_cosine_distance",
     "soft_cross_entropy",
     "symmetric_cross_entropy",
     "uniform_divergence",

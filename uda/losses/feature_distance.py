@@ -29,6 +29,29 @@ def feature_distance(features: Tensor, reference: Tensor) -> Tensor:
     return torch.linalg.vector_norm(features - reference, dim=1)
 
 
+def smooth_cosine_distance(features: Tensor, reference: Tensor, *, share: float = 0.1) -> Tensor:
+    """The distance of features to those of a foundation encoder, at each position.
+
+    `d_j = share * mean_c smoothL1(f_cj - r_cj) + (1 - share) (1 - cos(f_j, r_j))`, smoothL1 with
+    beta 1 (VFM-UDA++, released code, with share 0.1). Without the first part it lies in [0, 2].
+
+    Args:
+        features: (N, C, h, w) float, projected to the frozen encoder's channels.
+        reference: (N, C, h, w) float, the frozen encoder's map.
+        share: Weight of the smooth L1 distance, in [0, 1].
+
+    Returns:
+        (N, h, w) float, at least 0.
+
+    >>> f = torch.tensor([2.0, 0.0]).view(1, 2, 1, 1)
+    >>> smooth_cosine_distance(f, f.flip(1)).item()  # 0.1 * 1.5 + 0.9 * 1
+    1.0499999523162842
+    """
+    smooth = F.smooth_l1_loss(features, reference, reduction="none").mean(1)
+    angle = 1 - F.cosine_similarity(features, reference, dim=1)
+    return share * smooth + (1 - share) * angle
+
+
 def downscale_label(
     label: Tensor,
     size: tuple[int, int],

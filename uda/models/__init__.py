@@ -23,6 +23,7 @@ from uda.models.hrda_segmentor import HRDASegmentor  # noqa: E402
 from uda.models.light_head import LightHead  # noqa: E402
 from uda.models.lightweight_head import LightweightHead  # noqa: E402
 from uda.models.mix_transformer import MixTransformer  # noqa: E402
+from uda.models.peft import LoRA, Rein, SoMA, TunedEncoder  # noqa: E402
 from uda.models.pyramid_head import PyramidHead  # noqa: E402
 from uda.models.segmentation_network import Encoder, SegmentationNetwork  # noqa: E402
 from uda.models.sliding_segmentor import SlidingSegmentor  # noqa: E402
@@ -40,6 +41,10 @@ for _network in (
     LightweightHead,
     PyramidHead,
     SlidingSegmentor,
+    TunedEncoder,
+    LoRA,
+    SoMA,
+    Rein,
     HRDASegmentor,
 ):
     MODELS.register_module(module=_network)
@@ -52,11 +57,15 @@ __all__ = [
     "HRDASegmentor",
     "LightHead",
     "LightweightHead",
+    "LoRA",
     "MixTransformer",
     "PyramidHead",
+    "Rein",
     "SegmentationNetwork",
     "SlidingSegmentor",
+    "SoMA",
     "TimmEncoder",
+    "TunedEncoder",
     "ViTAdapter",
     "masking_tokens",
 ]

@@ -129,6 +129,18 @@ class SegmentationNetwork(nn.Module):
         scale = getattr(self.segmentor, "context_scale", 1.0)
         return Encoder(self.segmentor.backbone, neck, scale=scale)
 
+    @staticmethod
+    def build_encoder(config: Mapping[str, Any]) -> Encoder:
+        """Another encoder than the network's, with its pretrained weights, for terms that keep one.
+
+        Args:
+            config: Of a backbone, such as `dict(type="FoundationEncoder", ...)`.
+        """
+        backbone: Any = MODELS.build(ConfigDict(copy.deepcopy(dict(config))))
+        if hasattr(backbone, "init_weights"):
+            backbone.init_weights()
+        return Encoder(backbone)
+
     def forward(self, image: Tensor) -> NetworkOutput:
         """Run the network.
 

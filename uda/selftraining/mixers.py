@@ -10,22 +10,32 @@ from torch import Tensor, nn
 from uda.structures import IGNORE_INDEX, Labelled, Mixed, PseudoLabel, Unlabelled
 
 
-def paste(mask: Tensor, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
+def paste(
+    mask: Tensor,
+    source: Labelled,
+    target: Unlabelled,
+    pseudo: PseudoLabel,
+    *,
+    unlabelled_weight: float = 1.0,
+) -> Mixed:
     """Image, label and weight of the source where `mask` is True, of the target elsewhere.
 
-    Each pixel takes image, label and weight from the same side; source pixels weigh 1.
+    Each pixel takes image, label and weight from the same side; labelled source pixels weigh 1.
 
     Args:
         mask: (N, 1, H, W) bool.
         source: Images and labels, (N, 3, H, W) and (N, H, W).
         target: Images of the same shape.
         pseudo: The target's pseudo-labels.
+        unlabelled_weight: Weight of pasted source pixels without a label.
     """
     flat = mask.squeeze(1)
+    pasted = torch.ones_like(pseudo.weight)
+    pasted.masked_fill_(source.label == IGNORE_INDEX, unlabelled_weight)
     return Mixed(
         image=torch.where(mask, source.image, target.image),
         label=torch.where(flat, source.label, pseudo.label),
-        weight=torch.where(flat, torch.ones_like(pseudo.weight), pseudo.weight),
+        weight=torch.where(flat, pasted, pseudo.weight),
         mask=mask,
         valid=None if target.valid is None else target.valid | flat,
     )
@@ -44,23 +54,32 @@ class ClassMix(nn.Module):
             absent from the image, and if the ignored id is drawn the unlabelled regions are
             pasted too. `"image"` (clean, as in the papers): the classes present in the image
             itself, without the ignored id.
+        unlabelled_weight: Weight of pasted pixels without a label: 1 in DAFormer, 0 in VFM-UDA++.
+            Their cross-entropy is 0 either way; it matters to terms that read the weight.
 
     Raises:
-        ValueError: `candidates` is unknown.
+        ValueError: `candidates` is unknown, or the weight is outside [0, 1].
     """
 
     def __init__(
-        self, *, num_classes: int, candidates: Literal["batch", "image"] = "image"
+        self,
+        *,
+        num_classes: int,
+        candidates: Literal["batch", "image"] = "image",
+        unlabelled_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 <= unlabelled_weight <= 1:
+            raise ValueError(f"unlabelled_weight has to lie in [0, 1], not {unlabelled_weight}.")
         if candidates not in ("batch", "image"):
             raise ValueError(f'candidates has to be "batch" or "image", not {candidates!r}.')
         self.num_classes, self.candidates = num_classes, candidates
+        self.unlabelled_weight = unlabelled_weight
 
     def forward(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
         """The mixed images of the batch."""
         mask = self.mask(source.label, self.choose(source.label))
-        return paste(mask, source, target, pseudo)
+        return paste(mask, source, target, pseudo, unlabelled_weight=self.unlabelled_weight)
 
     def present(self, label: Tensor) -> Tensor:
         """Which classes may be drawn: (N, K + 1) bool; the last column is the ignored id.

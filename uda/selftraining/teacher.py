@@ -34,6 +34,10 @@ class EMATeacher(nn.Module):
             averaged like the parameters; integer buffers are copied.
         mode: `"train"` (reference): BatchNorm uses the statistics of the batch and updates the
             running ones; Dropout and DropPath are off either way. `"eval"`: running statistics.
+        flip_average: Predict the mean of the probabilities of the image and of its mirror image,
+            turned back (VFM-UDA++, released code); costs a second pass.
+        share_frozen: Hold parameters that are frozen in the student now, such as those of a tuned
+            encoder, once for both; they have to stay frozen. The average runs over the others.
 
     Raises:
         ValueError: An argument is outside its range.
@@ -54,6 +58,8 @@ class EMATeacher(nn.Module):
         warmup: bool = True,
         buffers: Buffers = "own",
         mode: Mode = "train",
+        flip_average: bool = False,
+        share_frozen: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= decay <= 1:
@@ -63,7 +69,10 @@ class EMATeacher(nn.Module):
         if mode not in ("train", "eval"):
             raise ValueError(f'mode has to be "train" or "eval", not {mode!r}.')
         self.decay, self.warmup, self.buffers_mode, self.mode = decay, warmup, buffers, mode
-        self.network = copy.deepcopy(student).requires_grad_(False)
+        self.flip_average, self.share_frozen = flip_average, share_frozen
+        frozen = [p for p in student.parameters() if share_frozen and not p.requires_grad]
+        shared = {id(p): p for p in frozen}
+        self.network = copy.deepcopy(student, shared).requires_grad_(False)
         # Averages of networks beside the student, and the networks themselves, which others hold.
         self.heads = nn.ModuleDict()
         self._followed: dict[str, tuple[nn.Module]] = {}
@@ -98,8 +107,10 @@ class EMATeacher(nn.Module):
         own: list[Tensor] = []
         others: list[Tensor] = []
         for mine, theirs in self._pairs(student):
-            own += mine.parameters()
-            others += theirs.parameters()
+            pairs = zip(mine.parameters(), theirs.parameters(), strict=True)
+            apart = [pair for pair in pairs if pair[0] is not pair[1]]
+            own += [pair[0] for pair in apart]
+            others += [pair[1] for pair in apart]
         if updates == 0:
             torch._foreach_copy_(own, others)
         else:
@@ -147,6 +158,12 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
         """The class probabilities (N, K, H, W) of `image` (N, 3, H, W); builds no graph."""
+        probs = self._probs(image)
+        if self.flip_average:
+            probs = (probs + self._probs(image.flip(-1)).flip(-1)) / 2
+        return probs
+
+    def _probs(self, image: Tensor) -> Tensor:
         probs: Tensor = self.output(image).logits.float().softmax(1)
         return probs
 

@@ -49,24 +49,33 @@ def judge_labels(name: str, checked: Checked, classes: Sequence[str]) -> list[Fi
 
 
 def judge_sampling(
-    name: str, checked: Checked, classes: Sequence[str], sampling: RareClassSampling
+    name: str, sets: Sequence[Checked], classes: Sequence[str], sampling: RareClassSampling
 ) -> list[Finding]:
     """Findings about rare class sampling on these labels.
 
     Args:
-        name: Of the source set.
-        checked: All its pairs.
+        name: Of the source set, or of all of them.
+        sets: All pairs of each set that is counted together with the others.
         classes: Class names.
         sampling: Settings of the config.
     """
-    pairs = [(pair, check.counts) for pair, check in checked if check.counts is not None]
-    if not pairs:
+    counted = [
+        [(pair, check.counts) for pair, check in checked if check.counts is not None]
+        for checked in sets
+    ]
+    counted = [pairs for pairs in counted if pairs]
+    if not counted:
         return []
-    counts = np.stack([row for _, row in pairs])
     # The images' names: labels may be shared by mistake, which is told elsewhere.
-    statistics = ClassStatistics(files=[pair.image for pair, _ in pairs], counts=counts)
+    statistics = [
+        ClassStatistics(
+            files=[pair.image for pair, _ in pairs], counts=np.stack([row for _, row in pairs])
+        )
+        for pairs in counted
+    ]
+    pairs = [one for pairs in counted for one in pairs]
     try:
-        table = sampling.table(statistics, classes)
+        table = sampling.merged_table(statistics, classes)
     except ValueError as error:
         told, _, advice = str(error).removeprefix("rare class sampling: ").partition(". ")
         return [of_set(name, "class undrawable", told, advice=advice)]
@@ -82,7 +91,7 @@ def judge_sampling(
 
 
 def judge_statistics(
-    name: str, checked: Checked, dataset: Any, sampling: RareClassSampling
+    name: str, checked: Checked, dataset: Any, path: str | None
 ) -> list[Finding]:
     """A finding if training would read class statistics that are not of these labels.
 
@@ -90,11 +99,11 @@ def judge_statistics(
         name: Of the source set.
         checked: All its pairs, in the order of the data set, all of them readable.
         dataset: The data set.
-        sampling: Settings of the config.
+        path: File that the config names for it, or None.
     """
     try:
         dataset.full_init()
-        found = stored_statistics(dataset, sampling.statistics)
+        found = stored_statistics(dataset, path)
     except (OSError, ValueError):
         return []  # told elsewhere: training would stop there as well
     if found is None:

@@ -48,13 +48,55 @@ def check_sets(
     chosen = [_spread(one.pairs, limit) for one in opened]
     results = _checked([pair for pairs in chosen for pair in pairs], workers, console)
     report = Report(limit=limit)
+    sources = _Sources(sampling, [one for one in opened if one.asked.role == "source"])
     for one, pairs in zip(opened, chosen, strict=True):
         checked = [(pair, next(results)) for pair in pairs]
         report.looked.append(_looked(one, checked))
-        report.findings += _findings(one, checked, sampling)
+        report.findings += _findings(one, checked, sources)
     next(results, None)  # take the bar away
+    report.findings += sources.findings()
     report.sort()
     return report
+
+
+class _Sources:
+    """The source sets, whose class statistics may be merged, and what is said of them together.
+
+    Args:
+        sampling: Rare class sampling of the config, or None.
+        opened: The source sets.
+    """
+
+    def __init__(self, sampling: RareClassSampling | None, opened: list[OpenedSet]) -> None:
+        self.sampling, self.opened = sampling, opened
+        self.merged = sampling is not None and sampling.over == "all" and len(opened) > 1
+        self.whole: list[Sequence[tuple[Pair, PairCheck]]] = []
+
+    def findings_of(
+        self, one: OpenedSet, checked: Sequence[tuple[Pair, PairCheck]]
+    ) -> list[Finding]:
+        """What is said of one source set, every file of which was read."""
+        if self.sampling is None:
+            return []
+        name, found = one.asked.name, []
+        self.whole.append(checked)
+        if not self.merged:
+            found += judge_sampling(name, [checked], one.classes, self.sampling)
+        return found + judge_statistics(name, checked, one.dataset, self._path(one))
+
+    def findings(self) -> list[Finding]:
+        """What is said of all source sets together, if every file of each was read."""
+        if self.sampling is None or not self.merged or len(self.whole) < len(self.opened):
+            return []
+        classes = self.opened[0].classes
+        return judge_sampling("all sources", self.whole, classes, self.sampling)
+
+    def _path(self, one: OpenedSet) -> str | None:
+        paths = None if self.sampling is None else self.sampling.statistics
+        if paths is None or isinstance(paths, str):
+            return paths
+        number = self.opened.index(one)
+        return paths[number] if number < len(paths) else None
 
 
 def _opened(asked: SetToCheck) -> OpenedSet:
@@ -108,7 +150,7 @@ def _looked(one: OpenedSet, checked: Sequence[tuple[Pair, PairCheck]]) -> Looked
 def _findings(
     one: OpenedSet,
     checked: Sequence[tuple[Pair, PairCheck]],
-    sampling: RareClassSampling | None,
+    sources: _Sources,
 ) -> list[Finding]:
     name, config = one.asked.name, one.asked.config
     findings = list(one.findings)
@@ -120,7 +162,6 @@ def _findings(
     if not checked or len(checked) < len(one.pairs):
         return findings  # the rest would be told of nothing, or of a part
     findings += judge_labels(name, checked, one.classes)
-    if sampling is not None and one.asked.role == "source":
-        findings += judge_sampling(name, checked, one.classes, sampling)
-        findings += judge_statistics(name, checked, one.dataset, sampling)
+    if one.asked.role == "source":
+        findings += sources.findings_of(one, checked)
     return findings
