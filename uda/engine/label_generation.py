@@ -139,7 +139,7 @@ class Labeller:
 
     def predict(self, items: Sequence[Item]) -> list[tuple[Sequence[Item], Tensor]]:
         """Parts of a batch whose images have one size, with probabilities (N, K, H, W)."""
-        return [(part, self._probs(part)) for part in _of_one_size(items)]
+        return [(part, self._probs(part)) for part in of_one_size(items)]
 
     def select(self, parts: Sequence[tuple[Sequence[Item], Tensor]]) -> None:
         """Select by the thresholds, have the labels written, and keep what was done."""
@@ -273,7 +273,7 @@ def _cut(order: list[int], size: int) -> list[list[int]]:
     return [order[first : first + size] for first in range(0, len(order), size)]
 
 
-def _of_one_size(items: Sequence[Item]) -> Iterator[list[Item]]:
+def of_one_size(items: Sequence[Item]) -> Iterator[list[Item]]:
     """Neighbours in a batch whose images have one size."""
     for _, part in itertools.groupby(items, key=lambda item: item["inputs"].shape):
         yield list(part)
