@@ -1,4 +1,4 @@
-"""Measure what training and adapting cost: `python tools/benchmark.py step|memory|adapt|labels ...`.
+"""Measure what runs cost: `python tools/benchmark.py step|memory|adapt|labels ...`.
 
 `step` measures time and memory; `memory` computes the memory, for any crop on any machine; `labels`
 measures label generation against plain inference.

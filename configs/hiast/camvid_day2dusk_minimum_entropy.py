@@ -11,7 +11,7 @@ model = dict(
     data_preprocessor=dict(size=(240, 320)),  # the crop
     network=dict(decode_head=dict(num_classes=11)),
     method=dict(
-        type="AdversarialWarmUp",
+        type="SourceOnly",
         terms=[dict(type="EntropyMinimisation", weight=0.01)],
     ),
 )

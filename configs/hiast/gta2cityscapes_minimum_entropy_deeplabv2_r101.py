@@ -9,7 +9,7 @@ _base_ = [
 model = dict(
     network=dict(decode_head=dict(dilations=(6, 12, 18, 24), align_corners=True)),
     method=dict(
-        type="AdversarialWarmUp",
+        type="SourceOnly",
         average="valid",
         terms=[dict(type="EntropyMinimisation", weight=0.001)],
     ),
