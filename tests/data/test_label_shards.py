@@ -16,7 +16,7 @@ from uda.data.pseudo_labels import LabelledImage, Manifest
 
 def part(number: int, images: list[str], pixels: int, mean: float, **changes: Any) -> Manifest:
     """The manifest of shard `number` of 2, a batch an image, with all pixels of class 0."""
-    entries = [LabelledImage(name, f"{name}.png", (2, 2), (pixels, 0)) for name in images]
+    entries = [LabelledImage(name, f"{name}.png", (2, 2), (pixels, 0), (4, 0)) for name in images]
     settings = {"batch_size": 1, "key": "k", "shard": [number, 2]}
     content = {
         "classes": ["a", "b"],

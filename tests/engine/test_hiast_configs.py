@@ -48,7 +48,7 @@ def write_labels(folder: Path, classes: list[str], generator: np.random.Generato
         label[label >= len(classes)] = 255
         assert cv2.imwrite(str(folder / f"{index}{SUFFIX}"), label.astype(np.uint8))
         pixels = tuple(int((label == k).sum()) for k in range(len(classes)))
-        images.append(LabelledImage(f"{index}.jpg", f"{index}{SUFFIX}", SHAPE, pixels))
+        images.append(LabelledImage(f"{index}.jpg", f"{index}{SUFFIX}", SHAPE, pixels, pixels))
     Manifest(classes, images, [0.9] * len(classes)).write(folder)
 
 
