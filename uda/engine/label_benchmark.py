@@ -19,12 +19,15 @@ from numpy.typing import NDArray
 
 from uda.engine.deploy import deploy_config
 from uda.engine.evaluate import LoadedNetwork, load_network
-from uda.engine.label_generation import Item, Labeller, load_batches, of_one_size
+from uda.engine.label_generation import Item, Labeller, load_batches, of_one_size, overlapped
 from uda.engine.label_images import label_names, target_set
 from uda.engine.label_pass import Pass
 from uda.engine.label_settings import LabelSettings
 from uda.engine.label_writer import LabelWriter
 
+# Batches that are timed in one go: so many that the work of each can overlap with the next one's.
+_BLOCK = 4
+Block = Sequence[Sequence[Item]]
 # Wall and processor seconds.
 Seconds = tuple[float, float]
 
@@ -34,7 +37,7 @@ class LabelTimes:
     """What labelling costs beside prediction.
 
     Attributes:
-        ratio: Speed of labelling over that of plain inference; 1: alike. Of each batch the fastest
+        ratio: Speed of labelling over that of plain inference; 1: alike. Of each block the fastest
             repeat counts, since other load of the machine only ever slows down.
         ratio_min: The same of the worst repeat, which shows how much load there was.
         ratio_max: The same of the best repeat.
@@ -83,9 +86,9 @@ def time_labels(
 ) -> LabelTimes:
     """Time plain inference and labelling of the same images in turn.
 
-    Images are read beforehand: in both cases other processes do that. Both are timed for one batch
-    after the other, in changing order, so that other load of the machine meets both alike. Labels
-    go to a temporary folder, and waiting for those of the batch counts.
+    Images are read beforehand: in both cases other processes do that. Both are timed for a few
+    batches after the other, in changing order, so that other load of the machine meets both alike.
+    Labels go to a temporary folder, and waiting for the last of them counts.
 
     Args:
         network: From `network_of`.
@@ -99,6 +102,7 @@ def time_labels(
     size = settings.batch_size
     cut = [numbers[first : first + size] for first in numbers[::size]]
     batches = list(load_batches(dataset, cut, workers=0))
+    blocks = [batches[first : first + _BLOCK] for first in range(0, len(batches), _BLOCK)]
     device = next(network.segmentor.parameters()).device
     done = Pass.start(settings.selector, len(dataset.metainfo["classes"]), device)
     plain: list[list[Seconds]] = []
@@ -108,20 +112,21 @@ def time_labels(
             network.segmentor, settings, done, label_names(dataset), Path(folder), writer
         )
 
-        def label(items: Sequence[Item]) -> None:
-            labeller.select(labeller.predict(items))
+        def label(block: Block) -> None:
+            overlapped(enumerate(block), labeller.predict, lambda _, parts: labeller.select(parts))
             writer.wait()
 
-        def predict(items: Sequence[Item]) -> None:
-            plain_inference(network.segmentor, items)
+        def predict(block: Block) -> None:
+            for items in block:
+                plain_inference(network.segmentor, items)
 
         for number in range(repeats + 1):
             plain.append([])
             labels.append([])
-            for place, items in enumerate(batches, start=number):
+            for place, block in enumerate(blocks, start=number):
                 pairs = [(predict, plain), (label, labels)]
                 for work, times in pairs if place % 2 else reversed(pairs):
-                    times[-1].append(_time(partial(work, items), device))
+                    times[-1].append(_time(partial(work, block), device))
     return _result(np.array(plain[1:]), np.array(labels[1:]), batches, device)
 
 
@@ -153,7 +158,7 @@ def _result(
     batches: Sequence[Sequence[Item]],
     device: torch.device,
 ) -> LabelTimes:
-    """The figures from times of each repeat and batch, (R, B, 2)."""
+    """The figures from times of each repeat and block, (R, B, 2)."""
     ratios = plain[..., 0].sum(1) / labels[..., 0].sum(1)
     wall_plain, cpu_plain = plain.min(0).sum(0).tolist()
     wall_labels, cpu_labels = labels.min(0).sum(0).tolist()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from uda.structures import IGNORE_INDEX
 _NOTED = 16
 WHOLE = Shard()
 Item = Mapping[str, Any]
+# Images of one size, and their probabilities (N, K, H, W).
+Parts = Sequence[tuple[Sequence[Item], Tensor]]
 
 
 def generate_labels(
@@ -137,11 +140,11 @@ class Labeller:
     out: Path
     writer: LabelWriter
 
-    def predict(self, items: Sequence[Item]) -> list[tuple[Sequence[Item], Tensor]]:
+    def predict(self, items: Sequence[Item]) -> Parts:
         """Parts of a batch whose images have one size, with probabilities (N, K, H, W)."""
         return [(part, self._probs(part)) for part in of_one_size(items)]
 
-    def select(self, parts: Sequence[tuple[Sequence[Item], Tensor]]) -> None:
+    def select(self, parts: Parts) -> None:
         """Select by the thresholds, have the labels written, and keep what was done."""
         for items, probs in parts:
             pseudo, counts = self.done.select(probs)
@@ -217,9 +220,8 @@ def _label(
     total = len(done.images) + sum(map(len, batches))
     if not relay.keeps:
         done.give()  # process 0 has what was done before
-    loader = load_batches(dataset, [batches[turn] for turn in turns], workers)
-    for turn, items in zip(turns, loader, strict=True):
-        parts = labeller.predict(items)
+
+    def finish(turn: int, parts: Parts) -> None:
         _take(done, relay, turn)
         labeller.select(parts)
         is_noted = (turn // relay.size + 1) % cycles == 0
@@ -231,11 +233,41 @@ def _label(
             progress(len(done.images), total)
         if turn < last:
             _hand_on(done, relay, relay.of(turn + 1))
+
+    loader = load_batches(dataset, [batches[turn] for turn in turns], workers)
+    overlapped(zip(turns, loader, strict=True), labeller.predict, finish)
     labeller.writer.wait()
     if relay.rank == relay.of(last):
         _hand_on(done, relay, 0)
     elif relay.keeps:
         done.take(relay.receive(relay.of(last)))
+
+
+def overlapped(
+    batches: Iterable[tuple[int, Sequence[Item]]],
+    predict: Callable[[Sequence[Item]], Parts],
+    finish: Callable[[int, Parts], None],
+) -> None:
+    """Predict one batch after the other; `finish` each in a thread while the next is predicted.
+
+    Selection and statistics are work for one core; so a second one does it beside the network.
+    What `finish` raises comes out of here, before another batch is finished.
+
+    Args:
+        batches: Number and items.
+        predict: Called with the items, in this thread.
+        finish: Called with number and prediction, in their order, in another one.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="select") as thread:
+        before: Future[None] | None = None
+        for number, items in batches:
+            parts = predict(items)
+            if before is not None:
+                before.result()
+            before = thread.submit(finish, number, parts)
+            del parts
+        if before is not None:
+            before.result()
 
 
 def _take(done: Pass, relay: Relay, turn: int) -> None:
