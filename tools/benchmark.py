@@ -1,6 +1,7 @@
-"""Measure what training and adapting cost: `python tools/benchmark.py step|memory|adapt ...`.
+"""Measure what runs cost: `python tools/benchmark.py step|memory|adapt|labels ...`.
 
-`step` measures time and memory; `memory` computes the memory, for any crop on any machine.
+`step` measures time and memory; `memory` computes the memory, for any crop on any machine; `labels`
+measures label generation against plain inference.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     step.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     add_adapt(commands)
+    add_labels(commands)
     return parser.parse_args(arguments)
 
 
@@ -58,18 +60,36 @@ def add_adapt(commands: Any) -> None:
     adapt.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def add_labels(commands: Any) -> None:
+    """The command `labels`."""
+    from uda._options import ConfigOptions
+
+    labels = commands.add_parser("labels", help="label generation over plain inference, in turn")
+    add = labels.add_argument
+    add("config")
+    add("--checkpoint", metavar="FILE", help="default: random weights")
+    add("--network", choices=("student", "teacher"), help="of the checkpoint")
+    add("--images", type=int, default=16, help="of the target set")
+    add("--repeats", type=int, default=4)
+    add("--threads", type=int, help="threads of torch (default: its own choice)")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+
+
 def main(argv: list[str] | None = None) -> None:
     """Measure and print."""
     arguments = parse_arguments(argv)
     if arguments.command == "adapt":
         measure_adapt(arguments)
         return
-    figures = {"step": measured_step, "memory": counted_memory}[arguments.command](arguments)
+    measure = {"step": measured_step, "memory": counted_memory, "labels": measured_labels}
+    figures = measure[arguments.command](arguments)
     if arguments.json:
-        print(json.dumps({"config": arguments.config, "amp": arguments.amp, **figures}))
+        how = {} if arguments.command == "labels" else {"amp": arguments.amp}
+        print(json.dumps({"config": arguments.config, **how, **figures}))
         return
     for name, value in figures.items():
-        print(f"{name:>16}  {value:.3f}" if isinstance(value, float) else f"{name:>16}  {value}")
+        print(f"{name:>20}  {value:.3f}" if isinstance(value, float) else f"{name:>20}  {value}")
 
 
 def measured_step(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -102,6 +122,26 @@ def counted_memory(arguments: argparse.Namespace) -> dict[str, Any]:
         batch_size=arguments.batch_size,
         crop=tuple(arguments.crop) if arguments.crop else None,
         bfloat16=arguments.amp == "bf16",
+    ).as_dict()
+
+
+def measured_labels(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Speed of label generation, and of plain inference of the same images."""
+    import torch
+
+    from uda.engine.label_benchmark import network_of, time_labels
+    from uda.engine.label_settings import label_settings
+    from uda.engine.train import load_config
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    config = load_config(arguments.config, arguments.cfg_options)
+    return time_labels(
+        network_of(config, arguments.checkpoint, arguments.network),
+        config,
+        settings=label_settings(config),
+        images=arguments.images,
+        repeats=arguments.repeats,
     ).as_dict()
 
 

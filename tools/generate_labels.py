@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -30,7 +31,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--test-time-augmentation", nargs="+", type=float, metavar="SCALE",
         help="mean over these scales of the image")  # fmt: skip
     add("--flip", action="store_true", default=None, help="and over its mirror image")
-    add("--workers", type=int, default=1)
+    add("--workers", type=int, default=1, help="processes that read images")
+    add("--launcher", choices=("none", "pytorch"), default="none", help="pytorch: started by "
+        "torchrun; the processes share the work and write what one process would")  # fmt: skip
+    add("--shard", metavar="I/N", help="label the I-th of N shares alone, with thresholds of its "
+        "own, for machines that cannot talk; the last of them joins the shares in D, or "
+        "tools/join_labels.py where each machine has a D of its own")  # fmt: skip
     add("--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE")
     return parser.parse_args(arguments)
 
@@ -42,11 +48,14 @@ def main(arguments: list[str] | None = None) -> None:
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TimeRemainingColumn
 
+    from uda.data.label_shards import Shard
     from uda.engine.evaluate import load_network
     from uda.engine.label_generation import generate_labels
     from uda.engine.label_settings import label_settings
     from uda.engine.train import load_config
 
+    shard = Shard.parse(options.shard or "1/1")
+    is_first = join_processes(options.launcher) == 0
     if not MMLogger.check_instance_created("labels"):
         MMLogger.get_instance("labels", logger_name="labels")
     config = load_config(options.config, options.cfg_options)
@@ -54,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         config, seed=options.seed, scales=options.test_time_augmentation, flip=options.flip
     )
     network = load_network(config, options.checkpoint, options.network)
-    console = Console()
+    console = Console(quiet=not is_first)
     columns = (SpinnerColumn(), *Progress.get_default_columns()[:2], MofNCompleteColumn())
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         task = bar.add_task(f"labels by the {network.name}", total=None)
@@ -65,10 +74,36 @@ def main(arguments: list[str] | None = None) -> None:
             out=options.out,
             settings=settings,
             workers=options.workers,
+            shard=shard,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     console.print(kept_table(manifest))
-    print(f"{len(manifest.images)} labels by the {network.name} in {options.out}")
+    console.out(told(manifest, network.name, options.out), highlight=False)
+
+
+def join_processes(launcher: str) -> int:
+    """The number of this process, after joining the others that torchrun has started."""
+    if launcher == "none":
+        return 0
+    import torch
+
+    from uda.engine.train import start_gloo
+
+    # Each process predicts alone; what they exchange is small and needs no NCCL.
+    start_gloo("pytorch", tool="tools/generate_labels.py CONFIG CHECKPOINT --out D")
+    rank = torch.distributed.get_rank()
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    return rank
+
+
+def told(manifest: Any, network: str, out: str) -> str:
+    """A sentence about what there is now."""
+    sentence = f"{len(manifest.images)} labels by the {network} in {out}"
+    if "shard" in manifest.settings:
+        number, count = manifest.settings["shard"]
+        sentence += f", shard {number} of {count}: not joined yet, as others are missing there"
+    return sentence
 
 
 def kept_table(manifest: Any) -> Any:
@@ -103,7 +138,7 @@ if __name__ == "__main__":
     except Exception as error:
         from uda.engine.failures import explained
 
-        told = explained(error)
-        if told is None:
+        sentence = explained(error)
+        if sentence is None:
             raise
-        sys.exit(told)
+        sys.exit(sentence)

@@ -12,7 +12,10 @@ model = dict(
     method=dict(
         type="AdversarialWarmUp",
         average="valid",
-        terms=[dict(type="AdversarialOutput", weight=0.001, loss="squares")],
+        terms=[
+            # IAST\'s discriminator; that of HIAST and AdaptSegNet has first_kernel=4.
+            dict(type="AdversarialOutput", weight=0.001, loss="squares", first_kernel=3)
+        ],
     ),
 )
 # The published stage starts from source-only weights, with a tenth of this rate.

@@ -17,6 +17,10 @@ from uda.data.class_tables import (
     CAMVID_PALETTE,
     CITYSCAPES_CLASSES,
     CITYSCAPES_PALETTE,
+    CITYSCAPES_TO_ROBOTCAR,
+    ROBOTCAR_CLASSES,
+    ROBOTCAR_IDS,
+    ROBOTCAR_PALETTE,
 )
 from uda.data.conventions import (
     CAMVID,
@@ -173,3 +177,16 @@ def test_convention_errors() -> None:
         LabelConvention(name="mine", kind="colours", ids={0: 0})
     with pytest.raises(ValueError, match=r"'mine': train id 256 is not in 0..255"):
         LabelConvention(name="mine", kind="ids", ids={0: 256})
+
+
+def test_robotcar_values() -> None:
+    """Names, colours and both tables speak of the same nine classes, by Cityscapes' names too."""
+    assert len(ROBOTCAR_CLASSES) == len(ROBOTCAR_PALETTE) == 9
+    for table in (ROBOTCAR_IDS, CITYSCAPES_TO_ROBOTCAR):
+        assert {v for v in table.values() if v != 255} == set(range(9))
+    assert set(CITYSCAPES_TO_ROBOTCAR) == set(range(19))
+    for name, colour in zip(CITYSCAPES_CLASSES, CITYSCAPES_PALETTE, strict=True):
+        if name in ROBOTCAR_CLASSES:
+            train_id = ROBOTCAR_CLASSES.index(name)
+            assert CITYSCAPES_TO_ROBOTCAR[CITYSCAPES_CLASSES.index(name)] == train_id
+            assert ROBOTCAR_PALETTE[train_id] == colour

@@ -194,6 +194,24 @@ def test_camvid_colour_values(tmp_path: Path) -> None:
         LAYOUTS["camvid_colour"].find(tmp_path / "gone")
 
 
+def test_robotcar_values(tmp_path: Path) -> None:
+    """Ids become nine classes; train alone is counted, and val alone is enough."""
+    put(tmp_path / "images/val/a.png", [[0, 0, 0]])
+    put(tmp_path / "labels/val/a.png", [[1, 7, 16]])
+    done = prepare("robotcar", tmp_path)
+    assert read(tmp_path / "labels/val/a_labelTrainIds.png") == [[0, 6, 255]]
+    assert done.statistics is None
+    put(tmp_path / "images/train/s/b.png", [[0] * 6])
+    put(tmp_path / "labels/train/s/b.png", [[11, 12, 13, 14, 17, 10]])
+    done = prepare("robotcar", tmp_path)
+    assert read(tmp_path / "labels/train/s/b_labelTrainIds.png") == [[8, 8, 8, 8, 8, 7]]
+    assert done.statistics is not None
+    assert done.statistics.files == ["train/s/b_labelTrainIds.png"]
+    assert done.statistics.class_pixels.tolist() == [0] * 7 + [1, 5]
+    with pytest.raises(FileNotFoundError, match="gone/images"):
+        LAYOUTS["robotcar"].find(tmp_path / "gone")
+
+
 def test_messages_have_whole_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Relative arguments are given back in full."""
     monkeypatch.chdir(tmp_path)

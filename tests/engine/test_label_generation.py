@@ -18,28 +18,19 @@ from uda.data.pseudo_labels import MANIFEST, SUFFIX, LabelledImage, Manifest
 from uda.engine import label_generation
 from uda.engine.evaluate import LoadedNetwork, adapt_statistics, load_network
 from uda.engine.inference import mean_probs
-from uda.engine.label_generation import PROGRESS, generate_labels, target_set
+from uda.engine.label_generation import generate_labels
+from uda.engine.label_images import target_set
+from uda.engine.label_pass import PROGRESS, Pass
 from uda.engine.label_settings import LabelSettings, label_settings
 from uda.engine.train import load_config
 
-from .tiny_run import make_runner, write_config, write_data
-
-IMAGES = 7
+from .labelling import IMAGES, files, trained
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a config, seven target images and a checkpoint of two iterations."""
-    root = tmp_path_factory.mktemp("labels")
-    write_data(root / "data")
-    target = root / "data" / "target" / "images"
-    for index in range(4, IMAGES):
-        image = cv2.imread(str(target / f"{index - 4}.png"))
-        assert cv2.imwrite(str(target / f"{index}.png"), image[::-1])
-    write_config(root, iterations=2, val_interval=100)
-    torch.manual_seed(0)
-    make_runner(root / "config.py", root / "run").train()
-    return root
+    """See `trained`."""
+    return trained(tmp_path_factory.mktemp("labels"))
 
 
 @pytest.fixture
@@ -59,11 +50,6 @@ def generate(run: Path, out: Path, **changes: Any) -> Manifest:
     }
     network = load_network(config, checkpoint, "teacher")
     return generate_labels(network, config, **{**arguments, **changes})
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """All files of a folder."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*.png")}
 
 
 def test_written_values(run: Path, tmp_path: Path) -> None:
@@ -217,6 +203,29 @@ def test_scale_values(run: Path, tmp_path: Path) -> None:
     assert {image.size for image in manifest.images} == {(32, 32)}
 
 
+def test_sizes_values(run: Path, tmp_path: Path) -> None:
+    """Images of several sizes in one batch are labelled at their own; thresholds are noted once."""
+    config = load_config(run / "config.py")
+    small = tmp_path / "images"
+    small.mkdir()
+    for index, size in enumerate((64, 32, 32, 64, 64)):
+        image = cv2.imread(str(run / f"data/target/images/{index}.png"))[:size]
+        assert cv2.imwrite(str(small / f"{index}.png"), image)
+    config.train_dataloader.dataset.target.data_root = str(tmp_path)
+    checkpoint = run / "run" / "iter_2.pth"
+    manifest = generate_labels(
+        load_network(config, checkpoint, "teacher"),
+        config,
+        checkpoint=checkpoint,
+        out=tmp_path / "labels",
+        settings=LabelSettings(batch_size=5),
+        workers=0,
+    )
+    sizes = {int(image.image[0]): image.size for image in manifest.images}
+    assert sizes == {0: (64, 64), 1: (32, 64), 2: (32, 64), 3: (64, 64), 4: (64, 64)}
+    assert len(manifest.thresholds) == 1
+
+
 class Spy:
     """A segmentor whose logits are the image's channels, and which notes the sizes it sees."""
 
@@ -259,13 +268,8 @@ def test_errors(run: Path, config: Config, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds pseudo-labels of another network, other settings"):
         generate(run, tmp_path, settings=LabelSettings(seed=9))
     (tmp_path / MANIFEST).unlink()
-    other = label_generation._Pass(
-        label_generation.build_part(
-            label_generation.SELECTORS, {"type": "ConfidenceThreshold"}, num_classes=3
-        ),
-        label_generation.KeptPixels(num_classes=3),
-    )
-    (tmp_path / PROGRESS).write_bytes(other.content("another"))
+    other = Pass.start({"type": "ConfidenceThreshold"}, 3, torch.device("cpu"))
+    (tmp_path / PROGRESS).write_bytes(other.note("another"))
     with pytest.raises(ValueError, match="give another folder, or remove this one"):
         generate(run, tmp_path)
     config.label_generation = {"sead": 3}

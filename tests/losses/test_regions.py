@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from uda.losses import (
     self_information,
     uniform_divergence,
 )
-from uda.losses.regions import Normalisation
+from uda.losses.regions import Consistency, Normalisation
 
 Loss = Callable[[Tensor, Tensor, Normalisation], Tensor]
 NORMALISATIONS: tuple[Normalisation, ...] = ("pixels", "pixels_and_classes", "nonzero_terms")
@@ -143,6 +144,42 @@ def test_certain_predictions_grad(name: str) -> None:
     (gradient,) = torch.autograd.grad(loss, logits)
     assert loss.isfinite()
     assert gradient.isfinite().all()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 1000),
+    scale=st.sampled_from([0.0, 1.0, 30.0, 1e4, 1e30]),
+    share=st.sampled_from([0.0, 0.3, 1.0]),
+    certain=st.booleans(),
+)
+def test_any_probabilities_properties(seed: int, scale: float, share: float, certain: bool) -> None:
+    """Losses and gradients are finite for every map, one-hot ones and empty regions included.
+
+    `scale` makes the student's probabilities uniform, soft, or one-hot to the last bit; `certain`
+    those of the teacher. A region without a pixel gives exactly 0, with zero gradient.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    logits = (scale * torch.randn(2, 3, 2, 3, generator=generator)).requires_grad_()
+    target = torch.randn(2, 3, 2, 3, generator=generator)
+    target = (1e4 * target if certain else target).softmax(1)
+    mask = torch.rand(2, 2, 3, generator=generator) < share
+    for normalisation in NORMALISATIONS:
+        losses = [
+            uniform_divergence(logits, mask, normalisation=normalisation),
+            region_entropy(logits, mask, normalisation=normalisation),
+            *(
+                region_consistency(logits, target, mask, kind=kind, normalisation=normalisation)
+                for kind in get_args(Consistency)
+            ),
+        ]
+        for loss in losses:
+            (gradient,) = torch.autograd.grad(loss, logits)
+            assert loss.isfinite()
+            assert gradient.isfinite().all()
+            if not mask.any():
+                assert loss == 0
+                assert not gradient.any()
 
 
 @settings(deadline=None, max_examples=50)

@@ -46,12 +46,19 @@ def test_discriminator_shapes() -> None:
     assert network(torch.zeros(2, 3, 64, 100)).shape == (2, 1, 2, 3)
     weights = sum(p.numel() for p in OutputDiscriminator(num_classes=19).parameters())
     assert weights == 2_781_121
+    # IAST's: 19 * 64 kernels of 9 weights in place of 16
+    smaller = OutputDiscriminator(num_classes=19, first_kernel=3)
+    assert sum(p.numel() for p in smaller.parameters()) == 2_781_121 - 19 * 64 * 7
+    smaller = OutputDiscriminator(num_classes=3, channels=2, first_kernel=3)
+    assert smaller(torch.zeros(2, 3, 64, 96)).shape == (2, 1, 2, 3)
 
 
 def test_discriminator_errors() -> None:
     """Crops below 32 pixels would leave nothing."""
     with pytest.raises(ValueError, match=r"at least 32x32 pixels, not \(31, 64\)"):
         OutputDiscriminator(num_classes=3, channels=2)(torch.zeros(1, 3, 31, 64))
+    with pytest.raises(ValueError, match=r"first_kernel has to be 4 .* or 3 \(IAST\), not 5"):
+        term_of(first_kernel=5)
 
 
 def test_judge_grad() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -142,17 +143,54 @@ def test_group_values() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(seed=st.integers(0, 1000), first=st.floats(0, 1), second=st.floats(0, 1))
-def test_alpha_properties(seed: int, first: float, second: float) -> None:
+@given(
+    seed=st.integers(0, 1000),
+    first=st.floats(0, 1),
+    second=st.floats(0, 1),
+    gamma=st.sampled_from([0.0, 1.0, 8.0]),
+    half=st.booleans(),
+)
+def test_alpha_properties(seed: int, first: float, second: float, gamma: float, half: bool) -> None:
     """A larger share keeps more; no threshold leaves the range of confidences and the old one."""
     low, high = sorted((first, second))
     probs = random_probs(seed)
-    selectors = [InstanceAdaptive(num_classes=4, alpha=a, gamma=0.0) for a in (low, high)]
+    selectors = [
+        InstanceAdaptive(num_classes=4, alpha=a, gamma=gamma, half_precision=half)
+        for a in (low, high)
+    ]
     fewer, more = (selector(probs) for selector in selectors)
     assert (fewer.weight <= more.weight).all()
     for selector in selectors:
         assert selector.threshold.min() >= min(0.9, probs.max(1).values.min())
-        assert selector.threshold.max() <= max(0.9, probs.max(1).values.max())
+        # rounded to float16, a confidence may have gone up
+        assert selector.threshold.max() <= max(0.9, probs.max(1).values.max() + 2**-11 * half)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    seed=st.integers(0, 1000),
+    rows=st.tuples(st.integers(0, 6), st.integers(0, 6)),
+    share=st.sampled_from([0.0, 0.5, 1.0]),
+    group=st.sampled_from(["batch", "image"]),
+)
+def test_ignored_pixels_properties(
+    seed: int, rows: tuple[int, int], share: float, group: Literal["batch", "image"]
+) -> None:
+    """No ignored pixel is kept, over several batches, and none has moved a threshold."""
+    selector = InstanceAdaptive(num_classes=4, initial=0.3, group=group, ignore_rows=rows)
+    other = copy.deepcopy(selector)
+    generator = torch.Generator().manual_seed(seed)
+    for step in range(2):
+        probs = random_probs(2 * seed + step)
+        valid = torch.rand(2, 5, 6, generator=generator) < share
+        trusted = valid.clone()
+        trusted[:, : rows[0]] = False
+        trusted[:, max(5 - rows[1], 0) :] = False
+        pseudo = selector(probs, valid)
+        assert not pseudo.weight[~trusted].any()
+        changed = torch.where(trusted.unsqueeze(1), probs, random_probs(seed + 7))
+        other(changed, valid)
+        assert torch.equal(selector.threshold, other.threshold)
 
 
 def test_nothing_trusted_values() -> None:

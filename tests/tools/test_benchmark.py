@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.engine.tiny_run import write_config
+from tests.engine.tiny_run import make_runner, write_config
 from tools.benchmark import main
 from uda.engine.benchmark import StepTimes
+from uda.engine.label_benchmark import LabelTimes
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +51,30 @@ def test_text_without_memory_on_windows(
                  if line)  # fmt: skip
     assert lines.keys() == {field.name for field in fields(StepTimes)}
     assert lines["peak_memory_mb"] == "None"
+
+
+def test_labels_have_every_field(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both speeds, their ratio of the same images, and the threads it was measured with."""
+    capsys.readouterr()
+    main(["labels", str(config), "--images", "3", "--repeats", "2", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert found.keys() == {"config", *(field.name for field in fields(LabelTimes))}
+    assert found["ratio"] == pytest.approx(
+        found["labels_images_per_s"] / found["plain_images_per_s"]
+    )
+    assert 0 < found["ratio_min"] <= found["ratio_max"]
+    assert found["cpu_ratio"] > 0
+    assert (found["images"], found["size"]) == (3, [64, 64])
+    assert found["threads"] == torch.get_num_threads()
+
+
+def test_labels_of_a_checkpoint(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The network of a run, as text; images are at most those of the set."""
+    make_runner(config, tmp_path).train()
+    capsys.readouterr()
+    command = ["labels", str(config), "--checkpoint", str(tmp_path / "iter_6.pth")]
+    main([*command, "--network", "teacher", "--images", "9", "--repeats", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if line.split()[0] == "images"] == ["4"]

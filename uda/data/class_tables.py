@@ -98,3 +98,28 @@ CAMVID_COLOURS: dict[tuple[int, int, int], int] = {
     ),
 }  # fmt: skip
 """CamVid's 32 original colours and the 11-class palette as Cityscapes train ids."""
+
+ROBOTCAR_CLASSES: tuple[str, ...] = (
+    "sky", "person", "two-wheeler", "automobile", "traffic sign", "traffic light", "building",
+    "sidewalk", "road",
+)  # fmt: skip
+"""The 9 classes of Cityscapes -> Oxford RobotCar in the order of their train ids."""
+
+ROBOTCAR_PALETTE: tuple[tuple[int, int, int], ...] = (
+    (70, 130, 180), (220, 20, 60), (119, 11, 32), (0, 0, 142), (220, 220, 0), (250, 170, 30),
+    (70, 70, 70), (244, 35, 232), (128, 64, 128),
+)  # fmt: skip
+"""RGB of the 9 classes, those of Cityscapes' like classes."""
+
+ROBOTCAR_IDS: dict[int, int] = {
+    1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 10: 7,
+    11: 8, 12: 8, 13: 8, 14: 8, 17: 8,  # road and what is painted on it
+    **dict.fromkeys((0, 8, 9, 15, 16), IGNORE_INDEX),
+}  # fmt: skip
+"""Label ids of Oxford RobotCar as HIAST's released code maps them; a rider is a person."""
+
+CITYSCAPES_TO_ROBOTCAR: dict[int, int] = {
+    0: 8, 1: 7, 2: 6, 6: 5, 7: 4, 10: 0, 11: 1, 12: 1, 13: 3, 14: 3, 15: 3, 17: 2, 18: 2,
+    **dict.fromkeys((3, 4, 5, 8, 9, 16), IGNORE_INDEX),
+}  # fmt: skip
+"""Cityscapes train ids as the 9 classes, for Cityscapes as the source."""

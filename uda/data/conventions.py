@@ -20,6 +20,7 @@ from uda.data.class_tables import (
     CITYSCAPES_IDS,
     GTA5_IDS,
     IGNORE_INDEX,
+    ROBOTCAR_IDS,
     SYNTHIA_IDS,
 )
 from uda.data.images import check_png, read_bytes
@@ -82,6 +83,7 @@ SYNTHIA = LabelConvention(name="SYNTHIA-RAND-CITYSCAPES", kind="synthia16", ids=
 CITYSCAPES = LabelConvention(name="Cityscapes labelIds", kind="ids", ids=CITYSCAPES_IDS)
 CARLA = LabelConvention(name="CARLA 0.9.5 colours", kind="colours", colours=CARLA_COLOURS)
 CAMVID = LabelConvention(name="CamVid ids", kind="ids", ids=CAMVID_IDS)
+ROBOTCAR = LabelConvention(name="Oxford RobotCar ids", kind="ids", ids=ROBOTCAR_IDS)
 CAMVID_COLOUR = LabelConvention(name="CamVid colours", kind="colours", colours=CAMVID_COLOURS)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from uda.data.class_tables import CAMVID_CLASSES, CITYSCAPES_CLASSES
+from uda.data.class_tables import CAMVID_CLASSES, CITYSCAPES_CLASSES, ROBOTCAR_CLASSES
 from uda.data.conventions import (
     CAMVID_COLOUR,
     CARLA,
     CITYSCAPES,
     GTA5,
+    ROBOTCAR,
     SYNTHIA,
     LabelConvention,
 )
@@ -106,6 +107,18 @@ def _find_flat(images: str, labels: str, *, raw: bool = True) -> Callable[[Path]
         return found
 
     return find
+
+
+def _find_splits(root: Path) -> list[LabelFile]:
+    """Raw label files ``labels/train|val/NAME.png`` beside ``images``; either may be absent."""
+    found = []
+    _required(root, "images")
+    for split in ("train", "val"):
+        if not (root / "labels" / split).is_dir():
+            continue
+        for file in _find_flat(f"images/{split}", f"labels/{split}")(root):
+            found.append(replace(file, counted=split == "train"))
+    return found
 
 
 def _find_train_ids(
@@ -269,6 +282,9 @@ LAYOUTS: dict[str, Layout] = {
             CAMVID_CLASSES,
         ),
         Layout("camvid_colour", _find_camvid_colour, "LabeledApproved_full", CAMVID_COLOUR),
+        Layout(
+            "robotcar", _find_splits, "labels", ROBOTCAR, ROBOTCAR_CLASSES, labels_needed=False
+        ),
         Layout("carla", _find_carla, ".", CARLA),
         Layout("folder", _find_flat("images", "labels", raw=False), "labels", None, ()),
     )

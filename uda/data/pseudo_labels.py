@@ -82,8 +82,13 @@ class Manifest:
         total = sum(image.size[0] * image.size[1] for image in self.images)
         return float(self.pixels().sum() / total) if total else 0.0
 
-    def write(self, folder: str | Path) -> None:
-        """Write the manifest of a folder, whole or not at all."""
+    def write(self, folder: str | Path, name: str = MANIFEST) -> None:
+        """Write the manifest of a folder, whole or not at all.
+
+        Args:
+            folder: Made if missing.
+            name: Of the file; another one for a part of the labels (`uda.data.label_shards`).
+        """
         kept = self.pixels().sum(1)
         content = {
             "version": _VERSION,
@@ -95,20 +100,24 @@ class Manifest:
             **dataclasses.asdict(self),
         }
         text = json.dumps(content, indent=1, allow_nan=False)
-        write_atomically(Path(folder) / MANIFEST, f"{text}\n".encode())
+        write_atomically(Path(folder) / name, f"{text}\n".encode())
 
     @classmethod
-    def read(cls, folder: str | Path) -> Manifest:
+    def read(cls, folder: str | Path, name: str = MANIFEST) -> Manifest:
         """The manifest of a folder.
+
+        Args:
+            folder: Of pseudo-labels.
+            name: See `write`.
 
         Raises:
             FileNotFoundError: There is none.
             ValueError: It is damaged, or of another version.
         """
-        path = Path(folder).absolute() / MANIFEST
+        path = Path(folder).absolute() / name
         if not path.is_file():
             raise FileNotFoundError(
-                f"there is no {MANIFEST} in {path.parent}: it is no finished folder of "
+                f"there is no {name} in {path.parent}: it is no finished folder of "
                 "pseudo-labels; make one with tools/generate_labels.py, or let it finish"
             )
         try:

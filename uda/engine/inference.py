@@ -107,7 +107,7 @@ def mean_probs(
         flip: Also mirror.
     """
     size = (image.shape[2], image.shape[3])
-    total = image.new_zeros(())
+    total: Tensor | None = None
     for scale, mirrored in itertools.product(scales, (False, True) if flip else (False,)):
         shape = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
         view = image if shape == size else F.interpolate(image, shape, mode="bilinear")
@@ -116,5 +116,9 @@ def mean_probs(
         logits = segmentor.inference(view, [dict(meta) for _ in view])
         probs = logits.float().softmax(1)
         probs = probs.flip(3) if mirrored else probs
-        total = total + (probs if shape == size else F.interpolate(probs, size, mode="bilinear"))
-    return total / (len(scales) * (1 + flip))
+        probs = probs if shape == size else F.interpolate(probs, size, mode="bilinear")
+        # In place: these maps are large, and memory that is new costs more than the sum.
+        total = probs if total is None else total.add_(probs)
+    if total is None:
+        raise ValueError("mean_probs needs at least one scale, but scales is empty.")
+    return total if len(scales) * (1 + flip) == 1 else total.div_(len(scales) * (1 + flip))

@@ -16,8 +16,8 @@ class LabelSettings:
 
     Attributes:
         selector: Config of a selector; `InstanceAdaptive` for IAST and HIAST.
-        batch_size: Images that share one update of the thresholds; the released code takes 2. A
-            batch ends early where the size of images changes.
+        batch_size: Images that share one update of the thresholds; the released code takes 2.
+            Images of a batch that differ in size are predicted, and update, one after the other.
         seed: Of the order in which images are visited, on which running thresholds depend.
         scale: Width and height of the box into which images are resized, keeping their ratio;
             None: as validation does it. Labels are stored at this size.

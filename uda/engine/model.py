@@ -24,6 +24,7 @@ from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
 from uda.methods import Method
 from uda.models import SegmentationNetwork
+from uda.models.batch_norm import BatchNorm
 from uda.selftraining import LookAhead
 from uda.structures import Batch, Labelled, Unlabelled
 
@@ -123,6 +124,8 @@ class DomainAdaptation(BaseModel):
             is computed a second time in the backward pass.
         sync_batch_norm: With several processes, BatchNorm takes its statistics over the images of
             all of them. Needs CUDA.
+        batch_norm: What of BatchNorm learns: `"trained"`, `"affine_frozen"` or `"frozen"`; see
+            `SegmentationNetwork`.
         start: Weights that the student starts from, in place of those of `network`:
             `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
             any method. Everything else starts afresh, other than with `load_from`.
@@ -140,16 +143,23 @@ class DomainAdaptation(BaseModel):
         channels_last: bool = False,
         micro_batches: int = 1,
         sync_batch_norm: bool = False,
+        batch_norm: BatchNorm = "trained",
         start: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_preprocessor=MODELS.build(dict(data_preprocessor)))
         self.training_batches = BatchPreProcessor.from_config(data_preprocessor)
-        student = SegmentationNetwork.from_config(network, micro_batches=micro_batches)
+        make = partial(
+            SegmentationNetwork.from_config,
+            network,
+            micro_batches=micro_batches,
+            batch_norm=batch_norm,
+        )
+        student = make()
         self.num_classes: int = student.num_classes
         self.method = build_method(
             method,
             student,
-            another=lambda: SegmentationNetwork.from_config(network, micro_batches=micro_batches),
+            another=make,
             num_classes=self.num_classes,
             mean=data_preprocessor["mean"],
             std=data_preprocessor["std"],

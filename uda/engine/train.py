@@ -225,15 +225,23 @@ def set_threads() -> None:
         os.environ.setdefault(name, "1")
 
 
-def start_gloo(launcher: Launcher) -> None:
-    """Join the processes on a machine without GPU, before mmengine would ask for one."""
+def start_gloo(launcher: Launcher, tool: str = "tools/train.py CONFIG") -> None:
+    """Join the processes on a machine without GPU, before mmengine would ask for one.
+
+    Args:
+        launcher: How they were started.
+        tool: What they run, for the message.
+
+    Raises:
+        ValueError: They were started in another way.
+    """
     if launcher != "pytorch":
         raise ValueError("Without a GPU only --launcher pytorch (torchrun) can start processes.")
     missing = [k for k in ("RANK", "WORLD_SIZE", "LOCAL_RANK") if k not in os.environ]
     if missing:
         raise ValueError(
             f"--launcher pytorch needs {', '.join(missing)} in the environment; start by "
-            "`torchrun --nproc_per_node 2 tools/train.py CONFIG --launcher pytorch`."
+            f"`torchrun --nproc_per_node 2 {tool} --launcher pytorch`."
         )
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")

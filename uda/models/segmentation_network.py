@@ -6,7 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,12 @@ from mmseg.models.segmentors import CascadeEncoderDecoder, EncoderDecoder
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
+from uda.models.batch_norm import (
+    BatchNorm,
+    check_batch_norm,
+    freeze_affine,
+    freeze_statistics,
+)
 from uda.models.hrda_segmentor import HRDASegmentor
 from uda.models.micro_batches import in_micro_batches
 from uda.models.scale_fusion import resized
@@ -59,14 +65,25 @@ class SegmentationNetwork(nn.Module):
         segmentor: mmseg's `EncoderDecoder` or `CascadeEncoderDecoder`, or a subclass.
         micro_batches: Into how many parts a batch is cut where a graph is built, so that the
             activations of one part are in memory at a time; see `in_micro_batches`.
+        batch_norm: What of BatchNorm learns. `"trained"`: all. `"affine_frozen"`: scale and shift
+            do not, statistics are those of the batch and running ones go on (what IAST's and
+            HIAST's released code, the reference, calls frozen). `"frozen"`: nothing, and the
+            running statistics are used in training as well (clean). A copy, such as a teacher, does
+            the same.
 
     Raises:
         TypeError: Another kind of segmentor.
         ValueError: A head with a single output channel (binary segmentation by threshold), or
-            `micro_batches` below 1.
+            `micro_batches` below 1, or another `batch_norm`.
     """
 
-    def __init__(self, segmentor: nn.Module, *, micro_batches: int = 1) -> None:
+    def __init__(
+        self,
+        segmentor: nn.Module,
+        *,
+        micro_batches: int = 1,
+        batch_norm: BatchNorm = "trained",
+    ) -> None:
         super().__init__()
         if micro_batches < 1:
             raise ValueError(f"micro_batches has to be at least 1, not {micro_batches}.")
@@ -83,6 +100,18 @@ class SegmentationNetwork(nn.Module):
                 "`out_channels` to `num_classes` (2 for a binary task) in the head's config."
             )
         self.segmentor = segmentor
+        self.batch_norm = check_batch_norm(batch_norm)
+        if self.batch_norm != "trained":
+            freeze_affine(segmentor)
+        if self.batch_norm == "frozen":
+            freeze_statistics(segmentor)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or evaluation mode; frozen BatchNorm stays in evaluation mode."""
+        super().train(mode)
+        if self.batch_norm == "frozen":
+            freeze_statistics(self.segmentor)
+        return self
 
     @classmethod
     def from_config(
@@ -91,6 +120,7 @@ class SegmentationNetwork(nn.Module):
         *,
         num_classes: int | None = None,
         micro_batches: int = 1,
+        batch_norm: BatchNorm = "trained",
     ) -> SegmentationNetwork:
         """The network of an mmseg model config; weights are not read before `init_weights`.
 
@@ -98,6 +128,7 @@ class SegmentationNetwork(nn.Module):
             config: As under `model` in an mmseg config.
             num_classes: Number of classes of the data; None: not checked.
             micro_batches: See the class.
+            batch_norm: See the class.
 
         Raises:
             ValueError: A head has another number of classes than the data.
@@ -105,7 +136,7 @@ class SegmentationNetwork(nn.Module):
         if num_classes is not None:
             check_num_classes(config, num_classes)
         segmentor = MODELS.build(ConfigDict(copy.deepcopy(dict(config))))
-        return cls(segmentor, micro_batches=micro_batches)
+        return cls(segmentor, micro_batches=micro_batches, batch_norm=batch_norm)
 
     def init_weights(self) -> None:
         """Read pretrained weights and draw the others, as the segmentor's config says; once."""

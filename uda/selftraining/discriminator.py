@@ -16,23 +16,32 @@ class OutputDiscriminator(nn.Module):
 
     Five 4x4 convolutions with stride 2 and padding 1, of `channels` times 1, 2, 4, 8 and then one
     output, LeakyReLU 0.2 between them, no normalisation, nothing at the end (Tsai et al.,
-    AdaptSegNet, CVPR 2018; so in HIAST; IAST's first convolution is 3x3). With the default it has
-    2,781,121 weights for 19 classes.
+    AdaptSegNet, CVPR 2018; so in HIAST). With the defaults it has 2,781,121 weights for 19 classes.
 
     Args:
         num_classes: K, channels of the predictions.
         channels: Channels of the first convolution.
+        first_kernel: Side of the first convolution's kernel: 4, or 3 as in IAST's released code.
+
+    Raises:
+        ValueError: `first_kernel` is another number.
 
     >>> sum(p.numel() for p in OutputDiscriminator(num_classes=9).parameters())
     2770881
     """
 
-    def __init__(self, *, num_classes: int, channels: int = 64) -> None:
+    def __init__(self, *, num_classes: int, channels: int = 64, first_kernel: int = 4) -> None:
         super().__init__()
+        if first_kernel not in (3, 4):
+            raise ValueError(
+                "first_kernel has to be 4 (AdaptSegNet, HIAST) or 3 (IAST), not "
+                f"{first_kernel}: others give maps of another size."
+            )
         widths = [num_classes, *(channels * 2**step for step in range(4)), 1]
         layers: list[nn.Module] = []
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        kernels = [first_kernel, 4, 4, 4, 4]
+        for (before, after), kernel in zip(itertools.pairwise(widths), kernels, strict=True):
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, predictions: Tensor) -> Tensor:

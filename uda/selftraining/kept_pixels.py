@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from uda.selftraining.selectors.base import check_threshold
-from uda.structures import IGNORE_INDEX, PseudoLabel
+from uda.structures import PseudoLabel
+
+# Confidences are added up as multiples of 2^-32; float32 has no finer ones above 2^-8.
+_UNITS = 2.0**32
 
 
 class KeptPixels(nn.Module):
@@ -54,19 +57,23 @@ class KeptPixels(nn.Module):
         Returns:
             (N, K) int64, kept pixels of each image and class.
         """
-        label = pseudo.label.masked_fill(pseudo.weight == 0, IGNORE_INDEX).flatten(1)
-        confidence = pseudo.confidence.flatten(1).double()
-        counts, sums = [], []
-        # Class by class: adding up by index would depend on the order of threads on a GPU.
-        for class_id in range(self.num_classes):
-            kept = label == class_id
-            counts.append(kept.sum(1))
-            sums.append((confidence * kept).sum())
-        images = torch.stack(counts, 1)
-        pixels = images.sum(0)
-        mean = torch.stack(sums) / pixels.clamp(min=1)
+        images = len(pseudo.label)
+        label = pseudo.label.masked_fill(pseudo.weight == 0, self.num_classes).flatten(1)
+        # What is not kept, by weight or by label, forms a class of its own.
+        label = label.clamp(max=self.num_classes)
+        first = torch.arange(images, device=label.device).unsqueeze(1) * (self.num_classes + 1)
+        place = (label + first).flatten()
+        # Whole numbers: sums of floats would depend on the order of threads on a GPU.
+        units = (pseudo.confidence.flatten().double() * _UNITS).round().long()
+        empty = torch.zeros(images * (self.num_classes + 1), dtype=torch.int64, device=label.device)
+        counts, sums = (
+            empty.scatter_add(0, place, one).view(images, -1)[:, : self.num_classes]
+            for one in (torch.ones_like(place), units)
+        )
+        pixels = counts.sum(0)
+        mean = sums.sum(0).double() / _UNITS / pixels.clamp(min=1)
         moved = self.class_mean.lerp(mean, 1 - self.momentum)
         moved = torch.where(self.class_mean == 0, mean, moved)
         self.class_mean.copy_(torch.where(pixels > 0, moved, self.class_mean))
         self.class_pixels += pixels
-        return images
+        return counts

@@ -43,7 +43,8 @@ class InstanceAdaptive(Selector):
             labels two at a time. `"image"`: each image updates the thresholds in turn, as the
             paper's notation has it.
         half_precision: Round confidences to float16 before the quantile (reference: True), so
-            that everything above 0.99976 counts as 1. Selection never rounds.
+            that everything above 0.99976 counts as 1; else they are taken as float32. Selection
+            never rounds.
         ignore_rows: See `Selector`.
 
     Attributes:
@@ -129,21 +130,37 @@ def _quantiles(
 ) -> Tensor:
     """The quantile `share` (K,) of each class's confidences and its old threshold, exact.
 
-    One sort over all classes; nothing waits for the device.
+    One sort over all classes; nothing waits for the device. Bits of floats that are not negative
+    have the order of the floats, so that a class and the bits behind it make whole numbers to sort
+    by: several times as fast as floats, and no confidence is rounded.
     """
     classes = len(old)
     # Pixels that do not count form a class of their own, which comes last.
     group = torch.where(trusted, label, classes).flatten()
-    group = torch.cat([torch.arange(classes, device=old.device), group])
-    value = torch.cat([old, confidence.flatten().double()])
-    # Values lie in [0, 1], so that the classes do not overlap; in float64 no float32 is rounded.
-    value = value[(2 * group + value).argsort()]
-    count = torch.zeros(classes + 1, dtype=torch.int64, device=old.device)
-    count = count.scatter_add_(0, group, torch.ones_like(group))
-    start = (count.cumsum(0) - count)[:classes]
-    last = count[:classes] - 1
+    # Without the sign, so that a NaN cannot get among the numbers of another class.
+    bits = confidence.flatten().float().view(torch.int32).long() & 0x7FFFFFFF
+    key = ((group << 32) | bits).sort().values
+    border = torch.arange(classes + 1, device=old.device) << 32
+    start = torch.searchsorted(key, border)
+    value = (key & 0x7FFFFFFF).int().view(torch.float32).double()
+    # The old threshold, which is no float32, has its place before those that are not below it.
+    next_up = old.float().view(torch.int32).long() + (old.float().double() < old)
+    place = torch.searchsorted(key, border[:-1] | next_up) - start[:-1]
+    last = start[1:] - start[:-1]
     # Of probabilities that are NaN the thresholds become NaN, which no index may be made of.
     position = (share * last).nan_to_num(0)
     below = position.floor().long()
-    above = torch.minimum(below + 1, last)
-    return value[start + below].lerp(value[start + above], position - below)
+    low, high = (
+        _merged(value, old, start[:-1], place, rank)
+        for rank in (below, torch.minimum(below + 1, last))
+    )
+    return low.lerp(high, position - below)
+
+
+def _merged(value: Tensor, old: Tensor, start: Tensor, place: Tensor, rank: Tensor) -> Tensor:
+    """The values (K,) of a rank in each class, were the old thresholds among the sorted values."""
+    if len(value) == 0:
+        return old
+    index = start + rank - (rank > place).long()
+    found = value[index.clamp(max=len(value) - 1)]
+    return torch.where(rank == place, old, found)

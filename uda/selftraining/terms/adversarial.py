@@ -42,6 +42,7 @@ class AdversarialOutput(Term):
         entropy_weight: Weight of the student's normalised entropy on the target; the released
             HIAST takes 3.0 here unless told otherwise.
         channels: Of the discriminator's first convolution.
+        first_kernel: Side of that convolution's kernel: 4 (AdaptSegNet, HIAST) or 3 (IAST).
 
     Raises:
         ValueError: A setting is unknown.
@@ -58,6 +59,7 @@ class AdversarialOutput(Term):
         inputs: Inputs = "probabilities",
         entropy_weight: float = 0.0,
         channels: int = 64,
+        first_kernel: int = 4,
     ) -> None:
         super().__init__()
         for key, value, known in (
@@ -68,7 +70,9 @@ class AdversarialOutput(Term):
                 raise ValueError(f"{key} has to be one of {list(known)}, not {value!r}.")
         self.weight, self.entropy_weight = weight, entropy_weight
         self.loss, self.inputs = loss, inputs
-        self.discriminator = OutputDiscriminator(num_classes=num_classes, channels=channels)
+        self.discriminator = OutputDiscriminator(
+            num_classes=num_classes, channels=channels, first_kernel=first_kernel
+        )
         self._source: Tensor | None = None
 
     def opponents(self) -> dict[str, nn.Module]:
