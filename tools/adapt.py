@@ -22,7 +22,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("config", help="the config the checkpoint was trained with")
     add("checkpoint", help="full or deploy checkpoint")
     add("--network", choices=("student", "teacher"))
-    add("--method", default="rpl", metavar="NAME")
+    add("--method", nargs="+", default=["rpl"], metavar="NAME", help="one or several on one stream")
     add("--stream", metavar="FOLDER|VIDEO", help="images in order of their names, or the frames of "
         "a video (default: the domains that the config's `stream` lists)")  # fmt: skip
     add("--labels", metavar="FOLDER", help="labels as the config's validation set has them: gives "
@@ -58,13 +58,17 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="never reset; reset where a domain begins; reset before each call; adapt to the whole "
         "stream, then predict it")  # fmt: skip
     add("--epochs", type=int, default=1, help="passes of the protocol offline")
-    add("--lr", type=float, help="default: the method's")
-    add("--statistics", help="of batch normalisation (default: the method's)")
+    add("--settings", choices=("dense", "published"), default="dense", help="dense: those of "
+        "uda.tta.dense_settings (default); published: the method's own; the options below replace "
+        "either")  # fmt: skip
+    add("--lr", type=float)
+    add("--optimiser", choices=("sgd", "adam"))
+    add("--statistics", help="of batch normalisation")
     add("--every", type=int, default=1, help="adapt to every k-th call")
     add("--skip-reliable", type=float, help="leave out images whose entropy, as a share of log K, "
         "is below")  # fmt: skip
     add("--max-pixels", type=int, help="pixels that enter a loss")
-    add("--class-balance", type=float, default=0.0)
+    add("--class-balance", type=float)
     add("--confidence", type=float, default=0.0, help="least confidence of a pixel in a loss")
     add("--precision", choices=("full", "bfloat16", "float16"), default="full")
     add("--no-guard", action="store_true", help="let adaptation run unwatched")
@@ -147,35 +151,36 @@ def domains_of(options: argparse.Namespace, config: Any, classes: list[str]) -> 
 
 
 def runs_of(options: argparse.Namespace) -> dict[str, Any]:
-    """The unadapted model, the method, and the method with resets where that is another thing."""
+    """The unadapted model, the methods, and the first with resets where that is another thing."""
     from uda.engine.stream_participant import Run
 
-    settings = settings_of(options)
-    runs = {
-        "unadapted": Run(None),
-        options.method: Run(options.method, settings=settings, epochs=options.epochs),
-    }
+    runs = {"unadapted": Run(None)}
+    for method in options.method:
+        runs[method] = Run(method, settings=settings_of(options, method), epochs=options.epochs)
     if options.protocol in ("continual", "online"):
-        runs["with resets"] = Run(options.method, options.reset_every, settings)
+        first = options.method[0]
+        runs["with resets"] = Run(first, options.reset_every, settings_of(options, first))
     return runs
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
     """What `uda.tta.adapt` is told."""
+    from uda.tta import dense_settings
+
     given = {
-        "lr": options.lr,
-        "statistics": options.statistics,
-        "skip_reliable": options.skip_reliable,
-        "max_pixels": options.max_pixels,
-    }
+        name: getattr(options, name)
+        for name in (
+            "lr", "optimiser", "statistics", "skip_reliable", "max_pixels", "class_balance"
+        )
+    }  # fmt: skip
     return {
         "protocol": options.protocol,
         "every": options.every,
-        "class_balance": options.class_balance,
         "confidence": options.confidence,
         "precision": options.precision,
         "guard": not options.no_guard,
         "seed": options.seed,
+        **(dense_settings(method) if options.settings == "dense" else {}),
         **{name: value for name, value in given.items() if value is not None},
     }
 

@@ -145,7 +145,7 @@ def test_rcs_parity(shared: Path) -> None:
     ],
 )
 def test_temperature_of_vfm_uda(shared: Path, name: str, rarest: float, commonest: float) -> None:
-    """At T = 0.05 real statistics give the probabilities known of VFM-UDA++, within the rounding of the table."""
+    """At T = 0.05 real statistics give the probabilities known of VFM-UDA++, rounded as there."""
     file = shared / "fixtures" / "rcs_real" / f"{name}_sample_class_stats.json.gz"
     if not file.is_file():
         pytest.skip(f"no shared fixtures: {file} does not exist")

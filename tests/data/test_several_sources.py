@@ -99,7 +99,7 @@ def test_merged_statistics_values() -> None:
 
 
 def test_auto_min_pixels_values() -> None:
-    """"auto" asks each set for what its own size of images means: 750 of a quarter's area."""
+    """ "auto" asks each set for what its own size of images means: 750 of a quarter's area."""
     quarter, whole = 526 * 957, 1052 * 1914
     small = ClassStatistics(files=["a"], counts=np.array([[quarter - 800, 800]]))
     large = ClassStatistics(files=["a"], counts=np.array([[whole - 800, 800]]))

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from tests.engine.scoring import Checkpoints, write_checkpoints
-from tools.adapt import main, parse_arguments
+from tools.adapt import main, parse_arguments, settings_of
 from tools.test import main as score
 from uda.engine.evaluate import load_network
 from uda.engine.segmentor_stream import SegmentorForward, run_stream
 from uda.engine.stream_participant import Run
 from uda.engine.stream_sources import FolderDomain, config_domains, stream_dataset, video_domain
 from uda.engine.train import load_config
-from uda.tta import adapt
+from uda.tta import adapt, dense_settings
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,25 @@ def test_unadapted_equals_scoring(
     assert results["unadapted"]["IoU"] == {
         name: scored["metrics"][f"student/IoU.{name}"] for name in results["unadapted"]["IoU"]
     }
+
+
+def test_several_methods_and_settings(files: Checkpoints, tmp_path: Path) -> None:
+    """One pass serves several methods; their settings are for pixels, or the published ones."""
+    images, labels = folders(files)
+    common = [str(files.config), str(files.full), "--workers", "0", "--no-guard"]
+    stream = ["--stream", str(images), "--labels", str(labels)]
+    for settings in ("dense", "published"):
+        out = tmp_path / f"{settings}.json"
+        main([*common, *stream, "--method", "bn", "rpl", "--settings", settings, "--out", str(out)])
+        results = json.loads(out.read_text(encoding="utf-8"))["results"]
+        assert list(results) == ["unadapted", "bn", "rpl", "with resets"]
+    options = parse_arguments(["c", "k", "--stream", "s", "--lr", "0.5"])
+    assert settings_of(options, "rpl") | dense_settings("rpl") == {
+        **settings_of(options, "rpl"), "lr": 3e-4
+    }  # fmt: skip
+    assert settings_of(options, "rpl")["lr"] == 0.5
+    options = parse_arguments(["c", "k", "--stream", "s", "--settings", "published"])
+    assert not {"statistics", "lr", "class_balance"} & set(settings_of(options, "rpl"))
 
 
 def test_without_labels(

@@ -282,9 +282,7 @@ LAYOUTS: dict[str, Layout] = {
             CAMVID_CLASSES,
         ),
         Layout("camvid_colour", _find_camvid_colour, "LabeledApproved_full", CAMVID_COLOUR),
-        Layout(
-            "robotcar", _find_splits, "labels", ROBOTCAR, ROBOTCAR_CLASSES, labels_needed=False
-        ),
+        Layout("robotcar", _find_splits, "labels", ROBOTCAR, ROBOTCAR_CLASSES, labels_needed=False),
         Layout("carla", _find_carla, ".", CARLA),
         Layout("folder", _find_flat("images", "labels", raw=False), "labels", None, ()),
     )

@@ -85,9 +85,9 @@ def statistics_of_all(
         files = [paths] if isinstance(paths, str) else list(paths)
     if len(files) != len(datasets):
         raise ValueError(
-            f"rare class sampling: statistics names {len(files)} file(s) for {len(datasets)} source "
-            "data sets; give a list with one for each, or leave it out to keep them beside the "
-            "labels"
+            f"rare class sampling: statistics names {len(files)} file(s) for {len(datasets)} "
+            "source data sets; give a list with one for each, or leave it out to keep them beside "
+            "the labels"
         )
     return [
         dataset_statistics(dataset, file) for dataset, file in zip(datasets, files, strict=True)

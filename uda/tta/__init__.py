@@ -5,6 +5,7 @@ Needs torch and torchvision alone and works on any module that gives logits, of 
 
 from uda.tta.adapt import METHODS, adapt
 from uda.tta.adapter import Adapter
+from uda.tta.dense import dense_settings
 from uda.tta.guard import Guard
 from uda.tta.inspection import Inspection, inspect
 from uda.tta.learner import Learner
@@ -20,5 +21,6 @@ __all__ = [
     "Method",
     "Statistics",
     "adapt",
+    "dense_settings",
     "inspect",
 ]

@@ -90,9 +90,7 @@ def judge_sampling(
     return [of_set(name, "class of one image", names, [image for _, image in single])]
 
 
-def judge_statistics(
-    name: str, checked: Checked, dataset: Any, path: str | None
-) -> list[Finding]:
+def judge_statistics(name: str, checked: Checked, dataset: Any, path: str | None) -> list[Finding]:
     """A finding if training would read class statistics that are not of these labels.
 
     Args:
