@@ -82,7 +82,8 @@ class Guard:
     the effective number of predicted classes falls to this share of the unadapted model's;
     `entropy`: the adapted model is less sure than the unadapted one by more than this share of log
     K; `contradiction`: both disagree on more samples than the unadapted model's own doubt (1 -
-    confidence) explains, by more than this share of the doubt and 2 points.
+    confidence) explains, by more than this share of the doubt and 2 points; twice that where the
+    adapted model is surer and predicts no fewer classes.
 
     Args:
         distance: Largest distance from the source, relative to the length of what moves.
@@ -90,8 +91,8 @@ class Guard:
         entropy: Largest rise of the entropy.
         contradiction: Largest unexplained disagreement, as a share of the doubt.
         window: Samples that moving averages look back on; a dense prediction counts as 32.
-        evidence: Samples after which the adapted model may be served; twice as many after each
-            rollback that follows soon.
+        evidence: Samples, of which a dense prediction holds 128, after which the adapted model
+            may be served; twice as many after each rollback that follows soon.
         snapshot_every: Good batches between two snapshots.
         snapshots: Snapshots beside the source.
         rest: Batches of the first rest.
@@ -177,10 +178,12 @@ class Guard:
         signs = measure(logits, source, learner)
         if not bool(torch.isfinite(signs).all()):
             return Fault("not finite", "a prediction or parameter is not finite")
-        count = 32 * len(logits) if logits.ndim > 2 else len(logits)
+        dense = logits.ndim > 2
+        count = 32 * len(logits) if dense else len(logits)
         share = min(0.5, count / self.window)
         self.average = signs if self.average is None else torch.lerp(self.average, signs, share)
-        self.samples += count
+        # A map of predictions shows at once what single ones show in a hundred.
+        self.samples += 128 * len(logits) if dense else count
         self.last = health(self.average)
         # Half of it is enough to find a fault.
         fault = self.verdict(self.last) if 2 * self.samples >= self.evidence else None
@@ -226,7 +229,9 @@ class Guard:
         # In proportion to the doubt, because a model far from its source is less right than it is
         # sure: where it is wrong nearly always, a good adaptation contradicts it nearly always.
         unexplained = 1 - signs.agreement - signs.doubt
-        if unexplained > slack * (self.contradiction * signs.doubt + 0.02):
+        # A model that errs surely contradicts a good adaptation; what breaks one narrows it.
+        better = signs.entropy < signs.source_entropy and signs.classes >= signs.source_classes
+        if unexplained > slack * (1 + better) * (self.contradiction * signs.doubt + 0.02):
             return Fault(
                 "contradiction",
                 f"{100 * (1 - signs.agreement):.0f} % of predictions contradict the unadapted "
