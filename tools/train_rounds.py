@@ -40,6 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the rounds."""
     options = parse_arguments(arguments)
     from uda.engine.round_settings import round_settings
+    from uda.engine.round_table import round_lines, round_results
     from uda.engine.rounds import run_rounds
     from uda.engine.train import load_config
 
@@ -49,10 +50,11 @@ def main(arguments: list[str] | None = None) -> None:
         if options.start_network:
             start["network"] = options.start_network
     config = load_config(options.config, options.cfg_options)
+    work_dir = options.work_dir or Path("work_dirs") / Path(options.config).stem
     run_rounds(
         options.config,
         round_settings(config, start=start),
-        work_dir=options.work_dir or Path("work_dirs") / Path(options.config).stem,
+        work_dir=work_dir,
         options=options.cfg_options,
         seed=options.seed,
         amp=options.amp,
@@ -61,6 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         tell=told,
         progress=lambda done, total: print(f"\r{done} of {total} labelled", end="", flush=True),
     )
+    print("\n".join(round_lines(round_results(work_dir))))
 
 
 def told(number: int, what: str, manifest: Any) -> None:
