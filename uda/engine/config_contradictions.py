@@ -151,16 +151,16 @@ def _crops(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _margins(config: Mapping[str, Any]) -> Iterator[str]:
     """Rows of the crop beside margins of the image would take pseudo-labels away at random."""
-    method = (config.get("model") or {}).get("method") or {}
+    method = _part(_part(config, "model"), "method")
     marked = any(
         _type_name(step) == "PseudoLabelMargins"
         for _, dataset in _training_sets(config)
         for step in dataset.get("pipeline") or ()
     )
     for key in ("primary", "secondary", None):
-        part = method if key is None else method.get(key) or {}
-        rows = (part.get("selector") or {}).get("ignore_rows") or (0, 0)
-        if marked and any(rows):
+        selector = _part(method if key is None else _part(method, key), "selector")
+        rows = selector.get("ignore_rows") or (0, 0)
+        if marked and isinstance(rows, Sequence) and any(rows):
             yield (
                 f"model.method.{f'{key}.' if key else ''}selector: ignore_rows={tuple(rows)} are "
                 "rows of the crop, and PseudoLabelMargins marks the same border on the image: "
@@ -168,8 +168,14 @@ def _margins(config: Mapping[str, Any]) -> Iterator[str]:
             )
 
 
+def _part(settings: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Settings under a key; none where something else stands there, which is told elsewhere."""
+    given = settings.get(key)
+    return given if isinstance(given, Mapping) else {}
+
+
 def _training_sets(config: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    pairs = (config.get("train_dataloader") or {}).get("dataset") or {}
+    pairs = _part(_part(config, "train_dataloader"), "dataset")
     for name in ("source", "target"):
         given = pairs.get(name)
         if isinstance(given, Mapping):

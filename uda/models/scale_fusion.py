@@ -25,6 +25,7 @@ def fuse(
         attention: a, (N, K or 1, h, w) in [0, 1].
         align_corners: Of the resizing.
 
+    >>> import torch
     >>> one = torch.ones(1, 1, 1, 1)
     >>> fuse(2 * one, 4 * one, 0.25 * one)[0].item()
     2.5

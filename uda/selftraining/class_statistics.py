@@ -26,7 +26,7 @@ class ClassStatistics(nn.Module):
         size: Length C of a feature.
 
     >>> statistics = ClassStatistics(num_classes=2, size=1)
-    >>> statistics.update(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))
+    >>> _ = statistics.update(torch.tensor([[1.0], [3.0]]), torch.tensor([0, 0]))
     >>> statistics.means.tolist(), statistics.variances.tolist()
     ([[2.0], [0.0]], [[1.0], [0.0]])
     """
