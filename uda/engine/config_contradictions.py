@@ -50,7 +50,7 @@ def missing(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _loop(config: Mapping[str, Any]) -> Iterator[str]:
-    if (config.get("train_cfg") or {}).get("fast_forward_on_resume"):
+    if _part(config, "train_cfg").get("fast_forward_on_resume"):
         yield (
             "train_cfg.fast_forward_on_resume=True: a resumed run would see the images of its "
             "first iterations again and end in other weights than a straight one; leave it out. "
@@ -73,7 +73,7 @@ def _schedules(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
-    count = (config.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    count = _part(config, "optim_wrapper").get("accumulative_counts", 1)
     if count != 1:
         yield (
             f"optim_wrapper.accumulative_counts={count}: a method makes one optimiser step an "
@@ -84,8 +84,8 @@ def _accumulation(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _batch_size(config: Mapping[str, Any]) -> Iterator[str]:
     """The optimiser cannot see the loader, so that the number stands in two places."""
-    paramwise = (config.get("optim_wrapper") or {}).get("paramwise_cfg") or {}
-    scaled, loaded = paramwise.get("batch_size"), config.get("train_dataloader") or {}
+    paramwise = _part(_part(config, "optim_wrapper"), "paramwise_cfg")
+    scaled, loaded = paramwise.get("batch_size"), _part(config, "train_dataloader")
     if scaled is not None and scaled != loaded.get("batch_size", scaled):
         yield (
             f"optim_wrapper.paramwise_cfg.batch_size={scaled}, by whose root the learning rate is "
@@ -131,8 +131,7 @@ def _steps(place: str, dataset: Mapping[str, Any], *, labelled: bool) -> Iterato
 
 
 def _crops(config: Mapping[str, Any]) -> Iterator[str]:
-    model = config.get("model") or {}
-    size = (model.get("data_preprocessor") or {}).get("size")
+    size = _part(_part(config, "model"), "data_preprocessor").get("size")
     if size is None:
         return
     for name, dataset in _training_sets(config):
