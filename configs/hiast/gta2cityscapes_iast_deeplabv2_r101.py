@@ -5,7 +5,7 @@
 # python tools/train.py configs/hiast/gta2cityscapes_iast_deeplabv2_r101.py \
 #     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)
 # GTA5 -> Cityscapes, IAST. Expected: not run here (the released code's README: 51.9 mIoU).
-# Cost: not measured. The released code trains batches of 6 on several GPUs.
+# Cost: not measured. The released settings are those for a V100.
 _base_ = [
     "../_base_/data/cityscapes_pseudo_labelled.py",
     "../_base_/models/deeplabv2_r101.py",

@@ -6,7 +6,7 @@
 #     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)
 # SYNTHIA -> Cityscapes, IAST. Expected: not run here (the released code's README: 51.5 over 16
 # classes, 57.8 over 13, by another way of averaging).
-# Cost: not measured. The released code trains batches of 6 on several GPUs.
+# Cost: not measured. The released settings are those for a V100.
 _base_ = [
     "../_base_/data/cityscapes_pseudo_labelled.py",
     "../_base_/models/deeplabv2_r101.py",

@@ -13,7 +13,7 @@ model = dict(
         type="AdversarialWarmUp",
         average="valid",
         terms=[
-            # IAST\'s discriminator; that of HIAST and AdaptSegNet has first_kernel=4.
+            # IAST's discriminator; that of HIAST and AdaptSegNet has first_kernel=4.
             dict(type="AdversarialOutput", weight=0.001, loss="squares", first_kernel=3)
         ],
     ),

@@ -15,7 +15,11 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 train_dataloader = dict(
-    dataset=dict(sampling=dict(temperature=0.05, min_pixels=3000, min_crop_share=2.0, retries=20))
+    dataset=dict(
+        sampling=dict(
+            over="each", temperature=0.05, min_pixels=3000, min_crop_share=2.0, retries=20
+        )
+    )
 )
 model = dict(
     data_preprocessor=dict(size=(1024, 1024)),  # the crop

@@ -110,7 +110,7 @@ VALUES = [
     option(f"{SOURCE}.classes", "road", "a list of texts"),
     option(f"{SOURCE}.image_dir", 5, "a text"),
     option(f"{PAIRS}.sampling.retries", 1.5, "a whole number"),
-    option("train_dataloader.dataset.target", "images", "a dict, or None"),
+    option("train_dataloader.dataset.target", "images", "a dict, or a list of dicts, or None"),
     option("model", 5, "a dict"),
     option("custom_hooks", "PictureLog", "a list of dicts, or None"),
 ]
@@ -141,14 +141,15 @@ KEYS = [
         "unknown key",
         {f"{METHOD}.teacher.decya": 0.9},
         "{root}/config.py: model.method.teacher: EMATeacher has no argument 'decya'. Did you mean "
-        "'decay'? Known: buffers, decay, mode, student, warmup.",
+        "'decay'? Known: buffers, decay, flip_average, mode, share_frozen, "
+        "student, warmup.",
     ),
     settings(
         "unknown key of the sampling",
         {"train_dataloader.dataset.sampling": {"temprature": 0.1}},
         "{root}/config.py: train_dataloader.dataset.sampling: RareClassSampling has no argument "
         "'temprature'. Did you mean 'temperature'? Known: classes, min_crop_share, min_pixels, "
-        "retries, statistics, temperature.",
+        "over, retries, statistics, temperature.",
     ),
     settings(
         "unknown type",

@@ -39,8 +39,8 @@ def layer_factors(
         ValueError: No name below `within` has a block.
 
     >>> names = ["backbone.cls_token", "backbone.blocks.0.w", "backbone.blocks.1.w", "head.w"]
-    >>> layer_factors(names, rate=0.5, lr_mult=0.1)
-    {'backbone.cls_token': 0.025, 'backbone.blocks.0.w': 0.05, 'backbone.blocks.1.w': 0.1}
+    >>> sorted(layer_factors(names, rate=0.5, lr_mult=0.1).items())
+    [('backbone.blocks.0.w', 0.05), ('backbone.blocks.1.w', 0.1), ('backbone.cls_token', 0.025)]
     """
     encoders: dict[str, list[str]] = {}
     for name in names:

@@ -19,6 +19,7 @@ class MapProjection(nn.Module):
     Raises:
         ValueError: A number of channels is below 1.
 
+    >>> import torch
     >>> MapProjection(8, 12)(torch.zeros(1, 8, 4, 4), (7, 7)).shape
     torch.Size([1, 12, 7, 7])
     """

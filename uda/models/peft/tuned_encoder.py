@@ -40,7 +40,7 @@ class TunedEncoder(BaseModule):
     ...                model_args=dict(depth=2, dynamic_img_size=True))
     >>> tuned = TunedEncoder(encoder=encoder, tuning=dict(type="LoRA", rank=4))
     >>> sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    43008
+    27648
     """
 
     def __init__(
