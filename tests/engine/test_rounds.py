@@ -202,6 +202,8 @@ def test_command_line(
 def test_settings_values() -> None:
     """Who labels round 1, and changes by round."""
     start = {"checkpoint": "a.pth", "network": "student"}
+    # --cfg-options rounds.count=1 must do with a config that has changes for three
+    assert RoundSettings(start=start, count=1, changes=[{"x": 1}, {"x": 2}]).change(1) == {"x": 1}
     settings = RoundSettings(start=start, changes=[{"x": 1}])
     assert settings.first() == (Origin("a.pth", "student"),) * 2
     assert (settings.change(1), settings.change(3)) == ({"x": 1}, {})
@@ -224,8 +226,7 @@ def test_chosen_checkpoint_values(tmp_path: Path) -> None:
 def test_settings_errors(project: Path, tmp_path: Path) -> None:
     """Each setting that cannot be meant, and checkpoints that are not there."""
     for arguments, message in (
-        ({"count": 0}, "count has to be at least 1 .* not 0 with 0 changes"),
-        ({"count": 1, "changes": [{}, {}]}, "not 1 with 2 changes"),
+        ({"count": 0}, "count has to be at least 1, not 0"),
         ({"starts_from": "best"}, 'starts_from has to be "student" or "teacher", not \'best\''),
         ({"labelled_by": None}, "labelled_by has to be .* not None"),
         ({"label_checkpoint": "first"}, 'has to be "last", "best" .which looks at target labels'),

@@ -42,7 +42,8 @@ class RoundSettings:
             which looks at target labels; or an iteration.
         label_checkpoint: The same for the network that labels. IAST takes the middle of the round.
         changes: Options of the config for each round, such as
-            `[{"optim_wrapper.optimizer.lr": 3e-6}, ...]`; none for rounds that have no entry.
+            `[{"optim_wrapper.optimizer.lr": 3e-6}, ...]`; none for rounds that have no entry, and
+            entries beyond `count` wait for a larger one.
     """
 
     start: Mapping[str, str]
@@ -56,11 +57,8 @@ class RoundSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        if self.count < 1 or len(self.changes) > self.count:
-            raise ValueError(
-                f"rounds: count has to be at least 1 and no fewer than the changes, not "
-                f"{self.count} with {len(self.changes)} changes."
-            )
+        if self.count < 1:
+            raise ValueError(f"rounds: count has to be at least 1, not {self.count}.")
         for key in ("starts_from", "labelled_by"):
             if getattr(self, key) not in _NETWORKS:
                 raise ValueError(
