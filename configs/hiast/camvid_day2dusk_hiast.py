@@ -34,8 +34,8 @@ default_hooks = dict(
     # Scored, deployed and labelled by with batch normalisation of whole target images.
     statistics=dict(type="TargetStatistics"),
 )
-# gamma = 8, as published, keeps 2 in 100 pixels of a class whose threshold is 0.6, and rare classes of
-# a start that has learnt for 600 iterations are no surer than that: so all classes keep alike. beta =
+# With the published gamma = 8 a class whose threshold is 0.6 aims at 0.5 * 0.6**8 of its pixels, 1 in
+# 100, and rare classes of a start of 600 iterations are no surer than that: all keep alike. beta =
 # 0.5 instead of 0.9, since 62 images are 31 updates, after which 0.9 still holds to its first value.
 label_generation = dict(
     selector=dict(type="InstanceAdaptive", alpha=0.6, beta=0.5, gamma=0.0),
