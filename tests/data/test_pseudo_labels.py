@@ -156,6 +156,23 @@ def test_copy_paste_values(tmp_path: Path, until: str) -> None:
     assert (results["gt_seg_map"][8:12] == 255).all()
 
 
+@pytest.mark.parametrize(("probability", "share"), [(0.0, 0.0), (0.3, 0.3), (1.0, 1.0)])
+def test_copy_paste_probability_values(tmp_path: Path, probability: float, share: float) -> None:
+    """So many of 200 draws paste class 2 onto image 3, which has none of it."""
+    write_labels(tmp_path)
+    data = DATASETS.build(target_config(tmp_path, pipeline=target_config(tmp_path)["pipeline"][:2]))
+    paste = TRANSFORMS.build(
+        {"type": "HardClassCopyPaste", "num_hard": 1, "drop": 0.0, "probability": probability}
+    )
+    np.random.seed(0)
+    results = {**data[3]}
+    kept = results["gt_seg_map"].copy()
+    pasted = [
+        bool((paste({**results, "gt_seg_map": kept})["gt_seg_map"] == 2).any()) for _ in range(200)
+    ]
+    assert np.mean(pasted) == pytest.approx(share, abs=0.08)
+
+
 def test_copy_paste_goes_on_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three hard classes that no image has together: one image pastes one, "half" two."""
     manifest = write_labels(tmp_path)
@@ -286,8 +303,9 @@ def test_bank_image_errors(tmp_path: Path) -> None:
         ({"num_hard": 0}, "num_hard and max_images have to be at least 1, not 0 and 3"),
         ({"max_images": 0}, "not 14 and 0"),
         ({"drop": 1.0}, r"drop is a share of images in \[0, 1\), not 1.0"),
+        ({"probability": 1.5}, "probability is how often pasting is done, from 0 to 1, not 1.5"),
     ],
-    ids=["until", "num_hard", "max_images", "drop"],
+    ids=["until", "num_hard", "max_images", "drop", "probability"],
 )
 def test_copy_paste_errors(arguments: dict[str, Any], message: str) -> None:
     """Settings out of range."""

@@ -67,6 +67,9 @@ class HardClassCopyPaste(BaseTransform):
             further images, at most `max_images`, until half of the hard classes were pasted.
         max_images: See `until`.
         drop: Share of each class's images that is left out, those with the fewest pixels of it.
+        probability: How often an image is pasted onto at all; 1 in the released code. Every paste
+            makes hard classes more frequent than they are, and the next round's labels too. With 1
+            no random number is drawn for it.
 
     Raises:
         ValueError: A number is out of range, or `until` is unknown.
@@ -80,6 +83,7 @@ class HardClassCopyPaste(BaseTransform):
         until: Until = "half_of_classes",
         max_images: int = 3,
         drop: float = 0.1,
+        probability: float = 1.0,
     ) -> None:
         if until not in get_args(Until):
             raise ValueError(f"until has to be one of {list(get_args(Until))}, not {until!r}.")
@@ -89,14 +93,20 @@ class HardClassCopyPaste(BaseTransform):
             )
         if not 0 <= drop < 1:
             raise ValueError(f"drop is a share of images in [0, 1), not {drop}.")
+        if not 0 <= probability <= 1:
+            raise ValueError(
+                f"probability is how often pasting is done, from 0 to 1, not {probability}."
+            )
         self.num_hard, self.excluded = num_hard, tuple(excluded)
         self.until: Until = until
-        self.max_images, self.drop = max_images, drop
+        self.max_images, self.drop, self.probability = max_images, drop, probability
         self._bank: tuple[str, Manifest, PasteChoice] | None = None
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Change ``img`` and ``gt_seg_map``."""
         manifest, choice = self.bank(results)
+        if self.probability < 1 and np.random.random() >= self.probability:
+            return results
         image, label = results["img"], results["gt_seg_map"]
         pasted: set[int] = set()
         images = 0
@@ -154,5 +164,6 @@ class HardClassCopyPaste(BaseTransform):
         """Name and settings as in a config."""
         return (
             f"HardClassCopyPaste(num_hard={self.num_hard}, excluded={self.excluded}, "
-            f"until={self.until!r}, max_images={self.max_images}, drop={self.drop})"
+            f"until={self.until!r}, max_images={self.max_images}, drop={self.drop}, "
+            f"probability={self.probability})"
         )
