@@ -187,6 +187,40 @@ def test_trained_rounds_are_left_values(project: Path, straight: Path) -> None:
     assert {p: p.stat().st_mtime_ns for p in straight.rglob("*")} == before
 
 
+def test_other_rounds_are_refused_errors(project: Path, straight: Path, tmp_path: Path) -> None:
+    """Rounds of another seed, setting, start or unknown origin; another log may be."""
+    file = project / "rounds.py"
+    settings = round_settings(load_config(file))
+    run(project, straight, options={"log_level": "ERROR", "val_dataloader.num_workers": 1})
+    with pytest.raises(ValueError, match=r"round_1 was made with seed = 0, now it is 1"):
+        run_rounds(file, settings, work_dir=straight, seed=1)
+    with pytest.raises(ValueError, match=r"made with label_generation.selector.initial = 0.3"):
+        run(project, straight, options={"label_generation.selector.initial": 0.4})
+    other = round_settings(
+        load_config(file), start={"checkpoint": str(straight / "round_1/iter_3.pth")}
+    )
+    with pytest.raises(ValueError, match=r"made with start.sha256 = .* Give another --work-dir"):
+        run_rounds(file, other, work_dir=straight, seed=0)
+    (tmp_path / "round_1").mkdir()
+    (tmp_path / "round_1/iter_3.pth").touch()
+    with pytest.raises(ValueError, match=r"round_1 holds a run, but no round.json"):
+        run(project, tmp_path)
+
+
+def test_options_win_values(project: Path, straight: Path) -> None:
+    """The command line is later than what the config changes in a round."""
+    change = {"optim_wrapper.optimizer.lr": 1e-3}
+    settings = round_settings(load_config(project / "rounds.py"), changes=[{}, change])
+    # The rate that round 1 had; in round 2 it is in the place of the change.
+    rate = load_config(project / "rounds.py").optim_wrapper.optimizer.lr
+    options = {"optim_wrapper.optimizer.lr": rate}
+    told = f"round_2 was made with optim_wrapper.optimizer.lr = 0.0005, now it is {rate}"
+    with pytest.raises(ValueError, match=told):
+        run_rounds(
+            project / "rounds.py", settings, work_dir=straight, seed=0, workers=0, options=options
+        )
+
+
 def test_command_line(
     project: Path, straight: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -64,10 +64,22 @@ def nothing_left(done: int, wanted: int) -> str | None:
     )
 
 
+def changes_training(setting: str) -> bool:
+    """Whether what training computes depends on a setting.
+
+    Args:
+        setting: Dotted name, as for `--cfg-options`.
+
+    >>> changes_training("optim_wrapper.optimizer.lr"), changes_training("log_level")
+    (True, False)
+    """
+    return _NO_MATTER.match(setting) is None
+
+
 def _counts(name: str) -> bool:
     if not name.startswith(_COUNTING) or name.startswith("data.validation"):
         return False
-    return _NO_MATTER.match(name.removeprefix("config.settings.")) is None
+    return changes_training(name.removeprefix("config.settings."))
 
 
 def _setting(name: str) -> str:

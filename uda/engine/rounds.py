@@ -16,6 +16,7 @@ from uda.engine.checkpoint_files import checkpoints, damage
 from uda.engine.evaluate import load_network
 from uda.engine.label_generation import generate_labels
 from uda.engine.label_settings import label_settings
+from uda.engine.round_facts import claim_round, round_facts
 from uda.engine.round_settings import Origin, RoundSettings
 from uda.engine.run_record import recorded
 from uda.engine.train import Precision, build_runner, load_config
@@ -48,7 +49,7 @@ def run_rounds(
         file: The config.
         settings: From `round_settings`.
         work_dir: Folder of all rounds.
-        options: Options for the config of every round; those of `settings.changes` come later.
+        options: Options for the config of every round; they win over those of `settings.changes`.
         seed: Replaces the config's, for training and for the order in which images are labelled.
         amp: Precision of training.
         deterministic: See `build_runner`.
@@ -58,14 +59,24 @@ def run_rounds(
 
     Raises:
         FileNotFoundError: A checkpoint is not there.
-        ValueError: The config has no target, or a checkpoint does not fit.
+        ValueError: The config has no target, a checkpoint does not fit, or the folder holds rounds
+            made from something else (`claim_round`).
     """
     start, labeller = settings.first()
     tell = tell or (lambda *_: None)
     for number in range(1, settings.count + 1):
         folder = Path(work_dir) / f"round_{number}"
-        config = load_config(file, {**(options or {}), **settings.change(number)})
+        config = load_config(file, {**settings.change(number), **(options or {})})
         iterations = int(config.train_cfg.max_iters)
+        facts = round_facts(
+            config,
+            start=start,
+            labeller=labeller,
+            seed=seed,
+            amp=amp,
+            deterministic=deterministic,
+        )
+        claim_round(folder, facts)
         if is_trained(folder, iterations):
             tell(number, "done", None)
         else:
