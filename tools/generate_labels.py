@@ -31,6 +31,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--test-time-augmentation", nargs="+", type=float, metavar="SCALE",
         help="mean over these scales of the image")  # fmt: skip
     add("--flip", action="store_true", default=None, help="and over its mirror image")
+    add("--amp", choices=("off", "bf16", "fp16"), help="precision of the network; replaces the "
+        "config's")  # fmt: skip
     add("--workers", type=int, default=1, help="processes that read images")
     add("--launcher", choices=("none", "pytorch"), default="none", help="pytorch: started by "
         "torchrun; the processes share the work and write what one process would")  # fmt: skip
@@ -60,7 +62,11 @@ def main(arguments: list[str] | None = None) -> None:
         MMLogger.get_instance("labels", logger_name="labels")
     config = load_config(options.config, options.cfg_options)
     settings = label_settings(
-        config, seed=options.seed, scales=options.test_time_augmentation, flip=options.flip
+        config,
+        seed=options.seed,
+        scales=options.test_time_augmentation,
+        flip=options.flip,
+        amp=options.amp,
     )
     network = load_network(config, options.checkpoint, options.network)
     console = Console(quiet=not is_first)

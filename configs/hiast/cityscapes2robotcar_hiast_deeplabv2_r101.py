@@ -14,6 +14,8 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 model = dict(
+    # As released: scale and shift stay, running statistics go on.
+    batch_norm="affine_frozen",
     data_preprocessor=dict(size=(768, 1024)),  # the crop
     network=dict(decode_head=dict(num_classes=9, dilations=(6, 12, 18, 24), align_corners=True)),
     method=dict(

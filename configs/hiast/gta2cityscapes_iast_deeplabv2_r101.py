@@ -46,6 +46,8 @@ train_dataloader = dict(
     ),
 )
 model = dict(
+    # As released: scale and shift stay, running statistics go on.
+    batch_norm="affine_frozen",
     data_preprocessor=dict(size=(512, 1024)),  # the crop
     network=dict(decode_head=dict(dilations=(6, 12, 18, 24), align_corners=True)),
     method=dict(

@@ -8,6 +8,8 @@ _base_ = [
     "../_base_/runtime/default.py",
 ]
 model = dict(
+    # As released: scale and shift stay, running statistics go on.
+    batch_norm="affine_frozen",
     network=dict(decode_head=dict(dilations=(6, 12, 18, 24), align_corners=True)),
     method=dict(
         type="AdversarialWarmUp",

@@ -124,3 +124,24 @@ def test_two_folders_run(tmp_path: Path, name: str) -> None:
     result = inference_model(model, image)
     assert tuple(result.pred_sem_seg.data.shape) == (1, *image.shape[:2])
     assert (deploy / "teacher.pth").exists() == (name == "daformer")
+    if name == "daformer":
+        rounds_of_two_folders(tmp_path / "run" / "iter_2.pth", data / "target", tmp_path / "rounds")
+
+
+def rounds_of_two_folders(start: Path, target: Path, work_dir: Path) -> None:
+    """The template of HIAST goes on from a checkpoint of the other."""
+    from uda.engine.round_settings import round_settings
+    from uda.engine.rounds import run_rounds
+    from uda.engine.train import load_config
+
+    options = {
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+        "train_dataloader.dataset.target.data_root": str(target),
+        "train_cfg.max_iters": 2,
+    }
+    file = PROJECT / "configs/hiast/two_folders_hiast.py"
+    settings = round_settings(load_config(file, options), start={"checkpoint": str(start)}, count=1)
+    run_rounds(file, settings, work_dir=work_dir, options=options, seed=0, workers=0)
+    assert (work_dir / "round_1" / "iter_2.pth").is_file()
+    assert (work_dir / "round_1" / "deploy" / "teacher.pth").is_file()

@@ -37,8 +37,9 @@ def test_error_of_a_loader_process_is_one_sentence() -> None:
 def test_memory_values() -> None:
     """A GPU's, and a CPU's, which torch raises as any RuntimeError; what to do is named."""
     advice = (
-        "Set model.micro_batches=2, a smaller train_dataloader.batch_size or crop, or train with "
-        "--amp bf16."
+        "In training: model.micro_batches=2, a smaller train_dataloader.batch_size or crop, or "
+        "--amp bf16; where a network only predicts: a smaller batch, sliding windows or smaller "
+        "images."
     )
     error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory. Tried 20 GiB.\nMore.")
     wanted = f"error: there is not enough memory (CUDA out of memory. Tried 20 GiB.). {advice}"
@@ -63,7 +64,9 @@ def test_memory_of_libraries_values(library: str) -> None:
     """Plain RuntimeErrors, of which the first line is told."""
     told = explained(RuntimeError(library))
     assert told is not None
-    assert told.startswith(f"error: there is not enough memory ({library.splitlines()[0]}). Set ")
+    assert told.startswith(
+        f"error: there is not enough memory ({library.splitlines()[0]}). In training: "
+    )
     assert "\n" not in told
 
 

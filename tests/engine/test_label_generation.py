@@ -137,6 +137,25 @@ def test_target_statistics(run: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "target") != files(tmp_path / "plain")
 
 
+def test_precision_values(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With bf16 the network computes in bfloat16; its probabilities come in float32."""
+    inside: list[bool] = []
+    mean = label_generation.mean_probs
+
+    def watched(*given: Any, **named: Any) -> torch.Tensor:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        probs = mean(*given, **named)
+        assert probs.dtype == torch.float32
+        return probs
+
+    monkeypatch.setattr(label_generation, "mean_probs", watched)
+    for amp in ("off", "bf16"):
+        manifest = generate(run, tmp_path / amp, settings=LabelSettings(amp=amp))
+        assert manifest.settings["amp"] == amp
+    half = len(inside) // 2
+    assert inside == [False] * half + [True] * half
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3])
 def test_resume(run: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped after any batch, with the progress noted every second one, it ends with the same."""
@@ -277,6 +296,8 @@ def test_errors(run: Path, config: Config, tmp_path: Path) -> None:
         label_settings(config)
     with pytest.raises(ValueError, match="batch_size has to be at least 1 .* not 0 and 0"):
         LabelSettings(batch_size=0)
+    with pytest.raises(ValueError, match=r"amp has to be one of .*, not 'half'"):
+        LabelSettings(amp="half")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"scales have to be factors above 0, not \[0\]"):
         LabelSettings(scales=[0])
     config.train_dataloader.dataset.target = None

@@ -33,8 +33,9 @@ def explained(error: BaseException) -> str | None:
     told = one_sentence(error)
     if isinstance(error, torch.OutOfMemoryError) or _says(error, _NO_MEMORY):
         told = (
-            f"there is not enough memory ({told.splitlines()[0]}). Set model.micro_batches=2, a "
-            "smaller train_dataloader.batch_size or crop, or train with --amp bf16."
+            f"there is not enough memory ({told.splitlines()[0]}). In training: "
+            "model.micro_batches=2, a smaller train_dataloader.batch_size or crop, or --amp bf16; "
+            "where a network only predicts: a smaller batch, sliding windows or smaller images."
         )
     elif _says(error, _NO_GPU):
         told = (

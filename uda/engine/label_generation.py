@@ -163,7 +163,9 @@ class Labeller:
         height, width = items[0]["inputs"].shape[1:]
         image = self.segmentor.data_preprocessor(data, False)["inputs"]
         settings = self.settings
-        probs = mean_probs(self.segmentor, image, settings.scales, flip=settings.flip)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(settings.amp)
+        with torch.autocast(image.device.type, dtype=half, enabled=half is not None):
+            probs = mean_probs(self.segmentor, image, settings.scales, flip=settings.flip)
         return probs[:, :, :height, :width]  # without padding
 
 

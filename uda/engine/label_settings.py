@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from mmengine.config import Config
+
+Amp = Literal["off", "bf16", "fp16"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class LabelSettings:
         flip: Test-time augmentation: and over the mirror image.
         target_statistics: Label with the batch normalisation of the target images
             (`adapt_statistics`), which a start that has seen the source alone lacks.
+        amp: Precision of the labelling network; probabilities and thresholds stay in float32.
     """
 
     selector: Mapping[str, Any] = field(default_factory=lambda: {"type": "InstanceAdaptive"})
@@ -34,6 +37,7 @@ class LabelSettings:
     scales: Sequence[float] = (1.0,)
     flip: bool = False
     target_statistics: bool = False
+    amp: Amp = "off"
 
     def __post_init__(self) -> None:
         """Refuse numbers out of range."""
@@ -46,6 +50,10 @@ class LabelSettings:
             raise ValueError(
                 f"label_generation: scales have to be factors above 0, not {list(self.scales)}."
             )
+        if self.amp not in get_args(Amp):
+            raise ValueError(
+                f"label_generation: amp has to be one of {list(get_args(Amp))}, not {self.amp!r}."
+            )
 
     def told(self) -> dict[str, Any]:
         """All settings, as the manifest has them."""
@@ -57,6 +65,7 @@ class LabelSettings:
             "scales": list(self.scales),
             "flip": self.flip,
             "target_statistics": self.target_statistics,
+            "amp": self.amp,
         }
 
 
