@@ -70,7 +70,7 @@ def unknown_options(text: str) -> list[str]:
     """Return the options in a text's commands that the named tool does not have."""
     found = []
     for tool, rest in COMMAND.findall(text):
-        source = (PROJECT / tool).read_text(encoding="utf-8")
+        source = (PROJECT / "uda/commands" / Path(tool).name).read_text(encoding="utf-8")
         # Prose may go on after a command in backquotes.
         for option in OPTION.findall(rest.split("`")[0]):
             if f'"{option}"' not in source:

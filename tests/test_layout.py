@@ -41,6 +41,9 @@ RULES = {
     "methods": Rule(frozenset({"selftraining", "losses", "registry"})),
     "tta": Rule(frozenset({"losses", "selftraining"}), TORCH_AND_VISION),
     "engine": Rule(PARTS | {"runs", "reports", "selftraining", "registry", "methods", "tta"}),
+    "commands": Rule(
+        PARTS | {"runs", "reports", "selftraining", "registry", "methods", "tta", "engine"}
+    ),
 }
 # Single modules that belong to no room and that all rooms may use: these, and `uda/_*.py`.
 # They import no room, and at import time nothing but torch and the standard library.
@@ -233,6 +236,8 @@ def test_no_import_circles() -> None:
         ("uda/methods/a.py", "import uda.models.b", "methods may not import models"),
         ("uda/registry.py", "from uda.methods import x", "registry may not import methods"),
         ("uda/engine/a.py", "from tools import x", "uda never imports tools"),
+        ("uda/engine/a.py", "from uda.commands.b import x", "engine may not import commands"),
+        ("uda/_quiet.py", "def f():\n    import uda.commands", "below all rooms"),
         ("uda/data/a.py", "import importlib as i\ni.import_module('uda.models')", "import models"),
         ("uda/_quiet.py", "import mmengine", "only in a function"),
         ("uda/structures.py", "from uda.losses import x", "below all rooms"),

@@ -1,87 +1,8 @@
 """Train by a config: `python tools/train.py CONFIG`."""
 
-from __future__ import annotations
-
-import argparse
-import signal
 import sys
-from pathlib import Path
 
-# As uda.engine.preemption.EXIT_CODE, which takes seconds to import.
-TRY_AGAIN = 75
-
-
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    from uda._options import ConfigOptions
-
-    parser = argparse.ArgumentParser(
-        description="Train a method by its config.",
-        epilog="example: python tools/train.py configs/daformer/toycity_daformer.py --seed 1",
-    )
-    parser.add_argument("config", help="a file under configs/ (a config is code: run only yours)")
-    parser.add_argument("--work-dir", help="folder of the run (default: work_dirs/<config name>)")
-    parser.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in the run's folder"
-    )
-    parser.add_argument(
-        "--trust-checkpoint",
-        action="store_true",
-        help="read a checkpoint that holds more than tensors, and run the code in it",
-    )
-    parser.add_argument("--seed", type=int, help="replaces the config's seed")
-    parser.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same seed gives the same bits; slower on a GPU (docs/reproducibility.md)",
-    )
-    parser.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
-    parser.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=ConfigOptions,
-        metavar="KEY=VALUE",
-        help="change the config",
-    )
-    # Set by older launchers; torchrun uses the environment.
-    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
-
-
-def main() -> None:
-    """Train."""
-    arguments = parse_arguments()
-    # A run that is told to stop while it starts has lost nothing: the same code as later.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TRY_AGAIN))
-    from uda.engine.run_record import recorded
-    from uda.engine.train import build_runner, check_unused, load_config
-
-    config = load_config(arguments.config, arguments.cfg_options)
-    work_dir = arguments.work_dir or Path("work_dirs") / Path(arguments.config).stem
-    if not arguments.resume:
-        check_unused(work_dir)
-    runner = build_runner(
-        config,
-        work_dir=work_dir,
-        seed=arguments.seed,
-        amp=arguments.amp,
-        launcher=arguments.launcher,
-        resume=arguments.resume,
-        trust_checkpoint=arguments.trust_checkpoint,
-        deterministic=arguments.deterministic,
-    )
-    with recorded(runner):
-        runner.train()
-
+from uda.commands.train import main
 
 if __name__ == "__main__":
-    try:
-        main()
-    except Exception as error:
-        from uda.engine.failures import explained
-
-        told = explained(error)
-        if told is None:
-            raise
-        sys.exit(told)
+    sys.exit(main())

@@ -1,6 +1,6 @@
 # python tools/train.py configs/contrast/gta2cityscapes_sepico_dist_mitb5.py
 # GTA5 -> Cityscapes, SePiCo (DistCL). Expected: not measured. Published: 70.3 mIoU (one seed).
-# Cost: not measured. The release also crops the target by its pseudo-labels (docs/contrast.md).
+# Cost: not measured. The release also crops the target by its pseudo-labels (docs/methods/contrast.md).
 _base_ = [
     "../_base_/data/gta2cityscapes_512.py",
     "../_base_/models/daformer_mitb5.py",

@@ -1,6 +1,6 @@
 # python tools/train.py configs/contrast/gta2cityscapes_sepico_proto_mitb5.py
 # GTA5 -> Cityscapes, SePiCo (ProtoCL). Expected: not measured. Published: 68.5 mIoU (one seed).
-# Cost: not measured. The release also crops the target by its pseudo-labels (docs/contrast.md).
+# Cost: not measured. The release also crops the target by its pseudo-labels (docs/methods/contrast.md).
 _base_ = ["gta2cityscapes_sepico_dist_mitb5.py"]
 model = dict(
     method=dict(

@@ -1,6 +1,6 @@
 # python tools/train.py configs/hrda/gta2cityscapes_hrda_mitb5.py
 # GTA5 -> Cityscapes. Expected: 73.8 mIoU (published, HRDA, mean of 3 seeds; not run here).
-# Cost: 32 h on one Titan RTX, 22.5 GB (published). Memory of this code: docs/hrda.md.
+# Cost: 32 h on one Titan RTX, 22.5 GB (published). Memory of this code: docs/methods/hrda.md.
 _base_ = [
     "../_base_/data/gta2cityscapes_1024.py",
     "../_base_/models/hrda_mitb5.py",

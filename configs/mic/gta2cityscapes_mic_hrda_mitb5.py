@@ -1,7 +1,7 @@
 # python tools/train.py configs/mic/gta2cityscapes_mic_hrda_mitb5.py
 # GTA5 -> Cityscapes, MIC over HRDA. Expected: 75.9 mIoU (published, MIC; not run here).
 # Cost: three passes of a student and one of a teacher an iteration (HRDA: two and one). Memory by
-# computation: docs/hrda.md.
+# computation: docs/methods/hrda.md.
 _base_ = [
     "../_base_/data/gta2cityscapes_1024.py",
     "../_base_/models/hrda_mitb5.py",

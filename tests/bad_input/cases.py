@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmseg.registry import DATASETS
 
 from tests.engine.tiny_run import write_config
-from tools.check_data import sets_of
+from uda.commands.check_data import sets_of
 from uda.data.check.findings import Report
 from uda.data.check.run import check_sets
 from uda.data.pairs import build_sampling

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from uda.commands import prepare_data
 from uda.data.label_conversion import MARK
 from uda.data.layouts import LAYOUTS, folder_layout
 from uda.data.prepare import Prepared, prepare, statistics_table
@@ -346,12 +347,9 @@ def test_command_help_and_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Help fits a screen; a mistake is one sentence on standard error and exit status 1."""
-    monkeypatch.syspath_prepend(str(PROJECT / "tools"))
-    import prepare_data
 
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["prepare_data.py", *arguments])
-        status = prepare_data.main()
+        status = prepare_data.main(arguments)
         return status, capsys.readouterr().err
 
     gone = tmp_path / "gone"
@@ -364,9 +362,9 @@ def test_command_help_and_errors(
         assert error.startswith(f"error: label map {bad} is not of the form")
     assert "label map not found" in run("folder", ".", "--label-map", str(tmp_path / "no"))[1]
     assert "goes with layout folder, not with gta5" in run("gta5", ".", "--label-map", str(bad))[1]
-    monkeypatch.setattr(sys, "argv", ["prepare_data.py", "-h"])
+    monkeypatch.setattr(sys, "argv", ["tools/prepare_data.py", "-h"])
     with pytest.raises(SystemExit):
         prepare_data.main()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 25
-    assert lines[-1] == prepare_data.EXAMPLE
+    assert lines[-1] == "example: python tools/prepare_data.py gta5 data/gta --workers 8"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tools import make_toycity
+from uda.commands import make_toycity
 from uda.data.toycity import Style, render, write_toycity
 from uda.data.toycity.camera import Camera
 from uda.data.toycity.canvas import Canvas
@@ -247,8 +247,8 @@ def test_tool(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert error.count("\n") == 1
     alone = [str(tmp_path / "alone"), *sizes, "--target", "0", "--val", "0"]
     assert make_toycity.main([*alone, "--style-sheet", root]) == 1  # a folder, no PNG
-    assert f"make_toycity: cannot write {root}: is a directory" in capsys.readouterr().err
+    assert f"error: cannot write {root}: is a directory" in capsys.readouterr().err
     assert not (tmp_path / "alone/cityscapes").exists()
     with pytest.raises(SystemExit):
-        make_toycity.parse_arguments([root, "--size", "big"])
+        make_toycity.parser().parse_args([root, "--size", "big"])
     assert "size must be WIDTHxHEIGHT" in capsys.readouterr().err

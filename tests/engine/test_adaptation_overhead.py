@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.benchmark import main
+from uda.commands.benchmark import run as main
 from uda.engine import adaptation_overhead
 from uda.engine.adaptation_overhead import TolerantGuard, Variant, Workload, overhead, variants
 from uda.tta import adapt

@@ -13,7 +13,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from tools.generate_labels import main
+from uda.commands.generate_labels import run as main
 from uda.data.pseudo_labels import MANIFEST, SUFFIX, LabelledImage, Manifest
 from uda.engine import label_generation
 from uda.engine.evaluate import LoadedNetwork, adapt_statistics, load_network

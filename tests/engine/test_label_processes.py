@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.multiprocessing import ProcessExitedException, spawn  # type: ignore[attr-defined]
 
-from tools.generate_labels import main
-from tools.join_labels import main as join
+from uda.commands.generate_labels import run as main
+from uda.commands.join_labels import run as join
 from uda.data.label_shards import Shard
 from uda.data.pseudo_labels import MANIFEST, Manifest
 from uda.engine.label_pass import PROGRESS

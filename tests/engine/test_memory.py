@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.hrda_networks import hrda_network, images
-from tools.benchmark import main
+from uda.commands.benchmark import run as main
 from uda.engine.memory import MIB, LiveBytes, MemoryCount, count_memory
 from uda.engine.train import load_config
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 
-from tools.train_rounds import main
+from uda.commands.train_rounds import run as main
 from uda.data.pseudo_labels import Manifest
 from uda.engine import rounds
 from uda.engine.round_settings import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from mmengine.config import Config
 
-from tools.check_data import main
+from uda.commands.check_data import main
 from uda.engine.train import load_config
 
 from .comparing import assert_same_run

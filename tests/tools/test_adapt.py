@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from tests.engine.scoring import Checkpoints, write_checkpoints
-from tools.adapt import main, parse_arguments, settings_of
-from tools.test import main as score
+from uda.commands.adapt import parsed, settings_of
+from uda.commands.adapt import run as main
+from uda.commands.test import run as score
 from uda.engine.evaluate import load_network
 from uda.engine.segmentor_stream import SegmentorForward, run_stream
 from uda.engine.stream_participant import Run
@@ -71,12 +72,12 @@ def test_several_methods_and_settings(files: Checkpoints, tmp_path: Path) -> Non
         main([*common, *stream, "--method", "bn", "rpl", "--settings", settings, "--out", str(out)])
         results = json.loads(out.read_text(encoding="utf-8"))["results"]
         assert list(results) == ["unadapted", "bn", "rpl", "with resets"]
-    options = parse_arguments(["c", "k", "--stream", "s", "--lr", "0.5"])
+    options = parsed(["c", "k", "--stream", "s", "--lr", "0.5"])
     assert settings_of(options, "rpl") | dense_settings("rpl") == {
         **settings_of(options, "rpl"), "lr": 3e-4
     }  # fmt: skip
     assert settings_of(options, "rpl")["lr"] == 0.5
-    options = parse_arguments(["c", "k", "--stream", "s", "--settings", "published"])
+    options = parsed(["c", "k", "--stream", "s", "--settings", "published"])
     assert not {"statistics", "lr", "class_balance"} & set(settings_of(options, "rpl"))
 
 
@@ -308,7 +309,7 @@ def test_option_errors(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        parse_arguments(["config", "checkpoint", *options])
+        parsed(["config", "checkpoint", *options])
     assert message in capsys.readouterr().err
 
 

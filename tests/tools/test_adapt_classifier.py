@@ -11,7 +11,7 @@ import pytest
 import timm
 import torch
 
-from tools.adapt_classifier import main
+from uda.commands.adapt_classifier import run as main
 from uda.engine.classifier_stream import labelled_images, load_classifier, stream
 from uda.registry import ADAPTERS
 from uda.tta import METHODS

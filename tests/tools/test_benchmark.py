@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.engine.tiny_run import make_runner, write_config
-from tools.benchmark import main
+from uda.commands.benchmark import run as main
 from uda.engine.benchmark import StepTimes
 from uda.engine.label_benchmark import LabelTimes
 

@@ -24,7 +24,7 @@ from tests.engine.tiny_run import (
     pseudo_labelled,
     write_config,
 )
-from tools.check_data import main
+from uda.commands.check_data import main
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tools.convert_checkpoint import main
+from uda.commands.convert_checkpoint import run as main
 from uda.models import MixTransformer
 
 

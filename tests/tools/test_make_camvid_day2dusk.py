@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tools import make_camvid_day2dusk as tool
+from uda.commands import make_camvid_day2dusk as tool
 
 
 def seconds(prefix: str, first: int, last: int, digits: int = 5) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.engine.scoring import Checkpoints, write_checkpoints
-from tools.test import main
+from uda.commands.test import run as main
 from uda.data.toycity import write_toycity
 from uda.evaluation import CITYSCAPES_CLASSES, summarise_runs
 

@@ -19,8 +19,8 @@ def table_at(
     "timm" resizes bicubically to the exact size, with antialiasing; DINOv2's models with
     registers were released with this rule. "dinov2" is the one of the models without registers:
     bicubic, no antialiasing, sampled with the factor (n + 0.1) / own, which shifts the sampling
-    points. The two do not give the same features (`docs/foundation_encoders.md`). A table of the
-    right size is returned as it is.
+    points. The two do not give the same features (`docs/methods/foundation_encoders.md`). A table
+    of the right size is returned as it is.
 
     Args:
         table: (1, prefix + rows x columns, D).

@@ -1,7 +1,7 @@
 # DINOv2 ViT-L/14 with registers (Apache-2.0) and the lightweight head of VFM-UDA: 304 million
 # parameters in the encoder. VFM-UDA itself has the model without registers: for its checkpoints
 # set name="vit_large_patch14_dinov2.lvd142m" and position_rule="dinov2". Crops of 1024 are seen at
-# 1120, of 512 at 560 pixels. For the weights see docs/foundation_encoders.md.
+# 1120, of 512 at 560 pixels. For the weights see docs/methods/foundation_encoders.md.
 model = dict(
     type="DomainAdaptation",
     data_preprocessor=dict(

@@ -1,0 +1,101 @@
+"""Adapt classifiers: `python tools/adapt_classifier.py MODEL --weights FILE --images DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uda.commands._parser import command_parser
+from uda.commands._status import exit_status
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    command = command_parser(
+        "adapt_classifier",
+        description="Accuracy of methods of test-time adaptation on corrupted images, each batch "
+        "scored by the prediction made when it came.",
+        example="tf_efficientnet_lite0 --weights "
+        "efficientnet-lite0 --images DIR --methods source bn rpl --corruptions contrast fog",
+    )
+    add = command.add_argument
+    add("model", help="name of a timm classifier")
+    add("--weights", required=True, help="a file, or efficientnet-lite0 (an installed package)")
+    add("--images", required=True, metavar="DIR", help="a folder a class, or images with --labels")
+    add("--labels", metavar="CSV", help="columns file and index")
+    add("--methods", nargs="+", default=["source", "bn", "tent", "rpl"], metavar="NAME")
+    add("--corruptions", nargs="+", default=["none"], metavar="NAME", help="none: as they are")
+    add("--severity", type=int, default=5, choices=range(1, 6))
+    add("--batch-size", type=int, default=50)
+    add("--size", type=int, help="height and width of images (default: the model's)")
+    add("--limit", type=int, help="only so many images, drawn by the seed")
+    add("--lr", type=float, help="default: the method's, by architecture and batch")
+    add("--statistics", help="of batch normalisation (default: the method's)")
+    add("--protocol", default="online", choices=("online", "episodic", "continual"))
+    add("--no-guard", action="store_true", help="let adaptation run unwatched")
+    add("--source-batches", type=int, default=10, help="uncorrupted batches that eata may read")
+    add("--seed", type=int, default=0)
+    add("--threads", type=int, help="threads of torch (default: its own choice)")
+    add("--out", metavar="FILE", help="write all results as JSON")
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 with the reason on standard error."""
+    return exit_status(run, argv)
+
+
+def run(argv: Sequence[str] | None = None) -> None:
+    """A row for each corruption and method."""
+    options = parser().parse_args(argv)
+    import numpy as np
+    import torch
+
+    from uda.engine.classifier_stream import labelled_images, load_classifier, normalisation_of
+    from uda.files import write_atomically
+
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    model = load_classifier(options.model, options.weights)
+    images = labelled_images(options.images, options.labels)
+    order = np.random.default_rng(options.seed).permutation(len(images))[: options.limit]
+    reading = {**normalisation_of(model), "seed": options.seed, "batch_size": options.batch_size}
+    if options.size:
+        reading["size"] = options.size
+    results = []
+    for corruption in options.corruptions:
+        for method in options.methods:
+            row = row_of(options, model, [images[i] for i in order], corruption, method, reading)
+            results.append(row)
+            print(f"{corruption:18} {method:8} {row['accuracy']:5.1f} %", flush=True)
+    if options.out:
+        record = {"settings": vars(options), "results": results}
+        write_atomically(options.out, json.dumps(record, indent=2, default=str).encode())
+        print(f"results in {Path(options.out)}")
+
+
+def row_of(
+    options: argparse.Namespace,
+    model: Any,
+    images: list[Any],
+    corruption: str,
+    method: str,
+    reading: dict[str, Any],
+) -> dict[str, Any]:
+    """One method on one corruption."""
+    from uda.engine.classifier_stream import prequential_accuracy, stream
+
+    settings: dict[str, Any] = {"guard": not options.no_guard, "protocol": options.protocol}
+    chosen = {"lr": options.lr, "statistics": options.statistics}
+    settings.update({name: value for name, value in chosen.items() if value is not None})
+    if method == "eata":
+        clean = stream(images, corruption=None, severity=1, **reading)
+        pairs = zip(range(options.source_batches), clean, strict=False)
+        settings["source_batches"] = [batch for _, (batch, _) in pairs]
+    name = None if corruption == "none" else corruption
+    batches = stream(images, corruption=name, severity=options.severity, **reading)
+    result = prequential_accuracy(model, method, batches, **settings)
+    return {"corruption": corruption, "method": method, **result}
