@@ -1,5 +1,8 @@
 # python tools/train_rounds.py configs/hiast/two_folders_hiast.py \
 #     --start work_dirs/two_folders_source_only/iter_2000.pth
+# (one round by hand: tools/generate_labels.py, then
+# python tools/train.py configs/hiast/two_folders_hiast.py \
+#     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)
 # Your own two folders, HIAST rounds after a run of configs/source_only/two_folders_source_only.py or
 # configs/daformer/two_folders_daformer.py (then with --start-network teacher). The source is not
 # needed any more. Folders and classes stand in the config below `_base_`: change them there.
