@@ -40,12 +40,21 @@ def network(*, adapter: bool) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "adapter", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "adapter"]
+    ("adapter", "hide"),
+    [
+        (False, "blocks"),
+        (False, "tokens"),
+        pytest.param(True, "blocks", marks=pytest.mark.slow),
+    ],
+    ids=["plain", "tokens", "adapter"],
 )
-def test_run_resume(adapter: bool, tmp_path: Path) -> None:
+def test_run_resume(adapter: bool, hide: str, tmp_path: Path) -> None:
     """Six iterations equal three and three more, to the bit; deployed networks are read back."""
-    model = model_config(network=network(adapter=adapter))
-    model["method"]["terms"] += [{"type": "MaskedConsistency", "block_size": 16}]
+    around = network(adapter=adapter)
+    if hide == "tokens":
+        around["backbone"]["token_masking"] = True
+    model = model_config(network=around)
+    model["method"]["terms"] += [{"type": "MaskedConsistency", "hide": hide, "block_size": 16}]
     config = write_config(tmp_path, model=model)
     straight, resumed = make_runner(config, tmp_path / "straight"), tmp_path / "resumed"
     before = {name: p.clone() for name, p in straight.model.named_parameters()}
@@ -53,6 +62,7 @@ def test_run_resume(adapter: bool, tmp_path: Path) -> None:
     after = dict(straight.model.named_parameters())
     moved = {name for name in before if not torch.equal(after[name], before[name])}
     assert any("backbone" in name and "blocks.0" in name for name in moved)
+    assert any("mask_token" in name for name in moved) == (hide == "tokens")
 
     resumed.mkdir()
     shutil.copy(tmp_path / "straight" / "iter_3.pth", resumed)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from uda._token_masking import TokenMasking
 from uda.selftraining import (
     BlockMask,
     ConfidenceShare,
@@ -215,6 +216,7 @@ def test_masked_consistency_errors() -> None:
     cases: list[tuple[dict[str, Any], str]] = [
         ({"images": "both"}, r"images has to be one of \['target', 'halves', 'source'\], not 'bo"),
         ({"scaled": "ce"}, r"scaled has to be one of \['all', 'main'\], not 'ce'"),
+        ({"hide": "image"}, r"hide has to be one of \['blocks', 'tokens'\], not 'image'"),
         ({"weight": -1.0}, "weight has to be at least 0, not -1"),
         ({"teacher": own["teacher"]}, "has a teacher of its own and no selector: give both"),
         ({"selector": own["selector"]}, "has a selector of its own and no teacher: give both"),
@@ -237,3 +239,38 @@ def test_masked_consistency_batch_errors() -> None:
         run(make(images="halves"), batch(3), pseudo(3))
     with pytest.raises(RuntimeError, match="does not know the losses.*use_supervision"):
         next(make().passes(Student(), batch(), pseudo()))
+    term = make(hide="tokens")
+    with pytest.raises(RuntimeError, match=r'hide="tokens"\) does not know the student yet'):
+        run(term, batch(), pseudo())
+    with pytest.raises(ValueError, match="Net has no token masking. Set token_masking=True"):
+        term.bind(Net())
+
+
+def test_hidden_tokens_values() -> None:
+    """The student sees the whole image; its tokens are withheld in this pass, and there alone."""
+
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.masking = TokenMasking(2)
+            self.ratios: list[float] = []
+
+        def forward(self, image: Tensor) -> NetworkOutput:
+            self.shown = image
+            self.ratios.append(self.masking.ratio)
+            tokens = self.masking(image[:, :2].movedim(1, -1)).movedim(-1, 1)
+            return NetworkOutput(tokens)
+
+    student = Tokens().train()
+    term = make(hide="tokens", ratio=0.7)
+    term.use_supervision(supervised)
+    term.bind(student)
+    assert not list(term.parameters())
+    target = batch().target
+    assert target is not None
+    for masked in term.passes(student, batch(), pseudo()):
+        assert torch.equal(student.shown, target.image)
+        masked.losses["ce"].backward()
+    assert student.ratios == [0.7]
+    assert student.masking.ratio == 0
+    assert student.masking.mask_token.grad is not None

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from uda._token_masking import masking_tokens
 from uda.losses import pixel_accuracy
 from uda.selftraining.masks import BlockMask
 from uda.selftraining.selectors import Selector
@@ -19,6 +20,7 @@ from uda.structures import Batch, NetworkOutput, PseudoLabel, Unlabelled
 
 Images = Literal["target", "halves", "source"]
 Scaled = Literal["all", "main"]
+Hide = Literal["blocks", "tokens"]
 
 
 class Lesson(NamedTuple):
@@ -63,8 +65,11 @@ class MaskedConsistency(Term):
         images: Which images are masked, see above. `"halves"` is written for batches of exactly
             two in the released code; here for any even number.
         view: The strong view before masking, with draws of its own; None leaves colours.
+        hide: `"blocks"` of the image (MIC, VFM-UDA++), or `"tokens"` of the encoder: patch
+            embeddings give way to a learnt token (VFM-UDA), which needs a `FoundationEncoder` with
+            `token_masking=True`. The image is whole then, and `block_size` is not used.
         block_size: See `BlockMask`; 64 for crops of 1024, 32 for crops of 512.
-        ratio: See `BlockMask`.
+        ratio: Expected share that is hidden, see `BlockMask` and `masking_tokens`.
         weight: Weight of the loss, the released code's `mask_lambda`.
         scaled: What `weight` multiplies. `"all"` (clean): every loss of the pass. `"main"`
             (reference): `ce` alone; auxiliary heads and HRDA's detail loss keep weight 1. With
@@ -76,7 +81,8 @@ class MaskedConsistency(Term):
 
     Raises:
         ValueError: A setting is unknown or outside its range, or only one of `teacher` and
-            `selector` is given, or they label no image.
+            `selector` is given, or they label no image; when the student is known: it cannot hide
+            tokens.
     """
 
     name = "masked"
@@ -86,6 +92,7 @@ class MaskedConsistency(Term):
         *,
         images: Images = "target",
         view: View | None = None,
+        hide: Hide = "blocks",
         block_size: int = 64,
         ratio: float = 0.7,
         weight: float = 1.0,
@@ -97,6 +104,7 @@ class MaskedConsistency(Term):
         for key, value, known in (
             ("images", images, get_args(Images)),
             ("scaled", scaled, get_args(Scaled)),
+            ("hide", hide, get_args(Hide)),
         ):
             if value not in known:
                 raise ValueError(f"{key} has to be one of {list(known)}, not {value!r}.")
@@ -105,13 +113,18 @@ class MaskedConsistency(Term):
         _check_own(images, teacher, selector)
         self.images, self.weight, self.scaled = images, weight, scaled
         self.view = view if view is not None else NoView()
+        self.hide, self.ratio = hide, ratio
         self.mask: nn.Module = BlockMask(block_size=block_size, ratio=ratio)
         self.teacher, self.selector = teacher, selector
         self.needs_teacher = images != "source" and teacher is None
         self._supervised: Supervised | None = None
+        self._student: tuple[nn.Module, ...] = ()  # in a tuple, so that it is no part of this one
 
     def bind(self, student: nn.Module) -> None:
-        """Start the own teacher from the student."""
+        """Start the own teacher from the student; find its tokens, where they are hidden."""
+        if self.hide == "tokens":
+            masking_tokens(student, self.ratio)  # refuses a student that has none
+            self._student = (student,)
         if self.teacher is not None:
             self.teacher.copy_from(student)
 
@@ -183,7 +196,7 @@ class MaskedConsistency(Term):
                 "MaskedConsistency does not know the losses of a pass yet: use it as a term of a "
                 "method, or call `use_supervision` with a function of output, label and weight."
             )
-        output = student(self.mask(self.view(lesson.image)))
+        output = self._seen(student, self.view(lesson.image))
         losses = self._supervised(output, lesson.label, lesson.weight)
         if self.weight != 1:
             losses = {
@@ -194,6 +207,18 @@ class MaskedConsistency(Term):
         if lesson.weight is not None:
             metrics["weight"] = lesson.weight.mean()
         return Pass(self.name, losses, metrics)
+
+    def _seen(self, student: Callable[[Tensor], NetworkOutput], image: Tensor) -> NetworkOutput:
+        """What the student makes of the part that is not hidden."""
+        if self.hide == "blocks":
+            return student(self.mask(image))
+        if not self._student:
+            raise RuntimeError(
+                'MaskedConsistency(hide="tokens") does not know the student yet: use it as a term '
+                "of a method, or call `bind` with the network."
+            )
+        with masking_tokens(self._student[0], self.ratio):
+            return student(image)
 
 
 def _check_own(images: Images, teacher: EMATeacher | None, selector: Selector | None) -> None:
