@@ -28,7 +28,7 @@ model = dict(
 )
 # A round refines what the start has learnt: a third of the rate, a third of the iterations.
 optim_wrapper = dict(optimizer=dict(lr=1e-4))
-train_cfg = dict(max_iters=200, val_interval=200)
+train_cfg = dict(max_iters=200, val_interval=100)
 default_hooks = dict(
     checkpoint=dict(interval=100, max_keep_ckpts=1),
     # Scored, deployed and labelled by with batch normalisation of whole target images.
@@ -42,14 +42,15 @@ label_generation = dict(
     batch_size=2,
     target_statistics=True,  # the start may have seen the source alone
 )
-# The rate falls over the rounds as in the released settings, 3 : 2 : 1.
+# 62 images are soon learnt by heart, with what is wrong in their labels: a start gains most in the
+# first round, and what a second one loses grows with its rate and length.
 rounds = dict(
     count=3,
     starts_from="student",
     labelled_by="teacher",
     changes=[
         {},
-        {"optim_wrapper.optimizer.lr": 6.7e-5},
-        {"optim_wrapper.optimizer.lr": 3.3e-5},
+        {"optim_wrapper.optimizer.lr": 1e-5, "train_cfg.max_iters": 100},
+        {"optim_wrapper.optimizer.lr": 5e-6, "train_cfg.max_iters": 100},
     ],
 )
