@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.logging.history_buffer import HistoryBuffer
 
-from uda.models import MixTransformer
+from uda.models import MixTransformer, mix_transformer
 from uda.models.mit_keys import from_mmseg_names, to_mmseg_names, to_segformer_names
 from uda.models.mix_transformer import EMBEDDING_EPS, VARIANTS
 
@@ -121,6 +121,21 @@ def test_init_weights_reads_files(kind: str, tmp_path: Path) -> None:
     encoder.init_weights()
     for name, value in encoder.state_dict().items():
         assert torch.equal(value, state[name]), name
+
+
+def test_licence_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shown where weights are loaded, once, with the name of the file."""
+    told: list[str] = []
+    monkeypatch.setattr(mix_transformer, "print_log", lambda line, logger: told.append(line))
+    file = tmp_path / "weights.pth"
+    torch.save(tiny().state_dict(), file)
+    encoder = tiny(weights=file)
+    encoder.init_weights()
+    encoder.init_weights()
+    tiny().init_weights()
+    assert len(told) == 1
+    assert told[0].startswith("weights.pth: licence of SegFormer")
+    assert "NOT for commercial use" in told[0]
 
 
 def test_init_weights_twice_keeps_training(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from timm.layers.drop import DropPath
 from torch import Tensor, nn
@@ -24,6 +25,11 @@ from uda.models.state_dicts import load_exactly, read_state_dict
 BLOCK_EPS = 1e-6
 EMBEDDING_EPS = 1e-5
 NUM_STAGES = 4
+# Of SegFormer's repository; mmseg's files of the same encoder are conversions of its weights.
+MIT_LICENCE = (
+    "licence of SegFormer's Mix Transformer weights: NVIDIA source code licence, for research and "
+    "evaluation only, NOT for commercial use (the file's own origin decides)."
+)
 
 
 @dataclass(frozen=True)
@@ -267,6 +273,7 @@ class MixTransformer(BaseModule):
         if self.weights is not None:
             state = to_segformer_names(read_state_dict(self.weights))
             load_exactly(self, state, origin=str(Path(self.weights).expanduser().resolve()))
+            print_log(f"{Path(self.weights).name}: {MIT_LICENCE}", logger="current")
         self.is_init = True
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
