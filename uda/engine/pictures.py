@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uda.engine.live.sheet import Tile, hatched, sheet
+from uda.engine.live.sheet import NOTHING, Tile, hatched, sheet
 from uda.structures import IGNORE_INDEX, as_output
 
 IGNORED_COLOUR = (0, 0, 0)
@@ -62,7 +62,7 @@ def overview(
 ) -> np.ndarray:
     """Two rows an image, what is learnt from above the target, with captions and a legend.
 
-    Pixels without a label and those of a pseudo-label whose weight is 0 are hatched. Where weights
+    Pixels without a label, and those of weight 0, are hatched. Where weights of pseudo-labels
     differ between kept pixels they are shown in grey, 1 as white.
 
     Args:
@@ -110,7 +110,7 @@ class _Draw:
         if name.endswith("_image"):
             pixels = (value * self.std + self.mean).clamp(0, 255).byte().permute(1, 2, 0)
             return Tile(caption, self._resize(np.asarray(pixels), cv2.INTER_AREA))
-        weight = tensors.get("pseudo_weight") if name == "pseudo_label" else None
+        weight = tensors.get(name.replace("_label", "_weight"))
         if name == "pseudo_label":
             kept = (value != IGNORE_INDEX).float() if weight is None else weight.float()
             caption = f"pseudo-label, kept {kept.mean():.0%}"
@@ -121,7 +121,9 @@ class _Draw:
         nothing = label == IGNORE_INDEX
         if weight is not None:
             nothing |= weight == 0
-        colours = self._resize(colour_label(label, self.palette), cv2.INTER_NEAREST)
+        colours = colour_label(label, self.palette)
+        colours[np.asarray(label == IGNORE_INDEX)] = NOTHING
+        colours = self._resize(colours, cv2.INTER_NEAREST)
         where = self._resize(np.asarray(nothing, np.uint8), cv2.INTER_NEAREST)
         return hatched(colours, where > 0)
 

@@ -276,6 +276,7 @@ class DualTeacherStudent(Method):
             pseudo_weight=labels.target.weight,
             mixed_image=mixed.image,
             mixed_label=mixed.label,
+            mixed_weight=mixed.weight,
         )
 
     def trained(self) -> nn.Module:

@@ -102,6 +102,7 @@ class SelfTraining(Method):
             pseudo_weight=pseudo.weight,
             mixed_image=mixed.image,
             mixed_label=mixed.label,
+            mixed_weight=mixed.weight,
         )
 
     def styled(self, source: Labelled, target: Unlabelled) -> Labelled:

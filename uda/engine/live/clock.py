@@ -26,7 +26,7 @@ class Clock:
 
     Phases nest; the time of an inner one is not the outer one's. What no phase takes belongs to
     the next `lap`, and at the end of an iteration to "other". Between iterations the time is that
-    of the phase given to `start`.
+    of the phase given to `start` or `finish`.
 
     On CUDA a cut is an event in the device's queue, read when it has passed: times are those of the
     device, and what the host does while the device is busy counts nothing. Elsewhere it is the
@@ -38,7 +38,7 @@ class Clock:
     >>> clock = Clock(torch.device("cpu"))
     >>> clock.start("data")
     >>> clock.begin()
-    >>> clock.enter("teacher"); clock.leave(); clock.lap("mixed"); clock.finish()
+    >>> clock.enter("teacher"); clock.leave(); clock.lap("mixed"); clock.finish("data")
     >>> sorted(clock.pop())
     ['data', 'iteration', 'mixed', 'other', 'teacher']
     """
@@ -66,9 +66,11 @@ class Clock:
         self._between = None
         self._iterations += 1
 
-    def finish(self) -> None:
-        """The iteration is over: what nobody named is "other"."""
+    def finish(self, then: str) -> None:
+        """The iteration is over: what nobody named is "other", and the time is that of `then`."""
         self.lap(OTHER)
+        self._between = then
+        self._settle()
 
     def enter(self, name: str) -> None:
         """A phase begins."""

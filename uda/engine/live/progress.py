@@ -164,12 +164,12 @@ def three_numbers(
 
     >>> three_numbers({"loss": 0.51234, "pseudo/kept": 0.631}, 41.2, 43.7)
     {'loss': '0.512', 'kept': '63.1 %', 'mIoU': '41.20 (best 43.70)'}
-    >>> three_numbers({"loss": 0.5, "source/accuracy": 88.5}, None, None)
-    {'loss': '0.5', 'accuracy': '88.5 %', 'mIoU': '-'}
+    >>> three_numbers({"loss": 0.00051, "source/accuracy": 88.5}, None, None)
+    {'loss': '5.1e-04', 'accuracy': '88.5 %', 'mIoU': '-'}
     """
     kept = next((v for k, v in logged.items() if f"/{k}".endswith("/pseudo/kept")), None)
     accuracy = logged.get("source/accuracy")
-    numbers = {"loss": f"{logged['loss']:.3g}" if "loss" in logged else "-"}
+    numbers = {"loss": _short(logged["loss"]) if "loss" in logged else "-"}
     if kept is None and accuracy is not None:
         numbers["accuracy"] = f"{accuracy:.1f} %"
     else:
@@ -177,6 +177,11 @@ def three_numbers(
     scored = score is not None and best is not None
     numbers["mIoU"] = f"{score:.2f} (best {best:.2f})" if scored else "-"
     return numbers
+
+
+def _short(value: float) -> str:
+    """Three decimals, or a power of ten where they would say little."""
+    return f"{value:.3f}" if 0.01 <= abs(value) < 1000 else f"{value:.1e}"
 
 
 def progress_line(

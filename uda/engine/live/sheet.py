@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 PAPER, INK = (255, 255, 255), (32, 32, 32)
 _GAP, _TEXT, _SWATCH = 6, 14, 14
 # Two greys that no palette of the field has, in stripes of this many pixels.
-_HATCH = ((120, 120, 120), (214, 214, 214))
+NOTHING, _LIGHT = (120, 120, 120), (214, 214, 214)
+_HATCH = (NOTHING, _LIGHT)
 _STRIPE = 3
 
 
@@ -82,13 +83,15 @@ def hatch(height: int, width: int) -> np.ndarray:
 
 
 def hatched(colours: np.ndarray, where: np.ndarray) -> np.ndarray:
-    """A picture with the hatch in place of some pixels.
+    """A picture with grey stripes over some pixels, between which their colours stay.
 
     Args:
         colours: (H, W, 3) uint8.
         where: (H, W) bool.
     """
-    return np.where(where[..., None], hatch(*where.shape), colours)
+    stripes = hatch(*where.shape)
+    covered = where & (stripes[..., 0] == _HATCH[1][0])
+    return np.where(covered[..., None], stripes, colours)
 
 
 _Entry = tuple[str, "Sequence[int] | None"]

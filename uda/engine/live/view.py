@@ -104,8 +104,7 @@ class LiveView(Hook):
     def end_iteration(self) -> None:
         """All hooks have had their turn."""
         if self.watch is not None:
-            self.watch.clock.finish()
-            self.watch.clock.start(BETWEEN)
+            self.watch.clock.finish(BETWEEN)
 
     def before_val(self, runner: Any) -> None:
         """Keep the sums of all processes: a checkpoint of the best score holds them too."""
