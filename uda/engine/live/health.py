@@ -8,6 +8,7 @@ import torch
 from mmengine.dist import get_world_size
 from torch import Tensor
 
+from uda.selftraining.views.base import without_autocast
 from uda.structures import IGNORE_INDEX, PseudoLabel
 
 # Columns of the sums, which have a row a class. The first four are by the class predicted.
@@ -64,7 +65,7 @@ class PseudoLabelSums:
             valid: Which pixels count.
             logits: Whether `scores` are logits.
         """
-        with _full_precision(scores):
+        with without_autocast(scores.device.type):  # sums of thousands of ones
             scores = self._grid(scores).float()
             probs = scores.softmax(-3) if logits else scores
             probs = probs.mean(0) if probs.dim() == 5 else probs  # of two teachers
@@ -90,7 +91,7 @@ class PseudoLabelSums:
             label: What it learns from.
             pasted: Where that is a label of the source.
         """
-        with _full_precision(logits):
+        with without_autocast(logits.device.type):
             label = self._grid(label)
             compared = torch.ones_like(label, dtype=torch.bool)
             if pasted is not None:
@@ -102,7 +103,7 @@ class PseudoLabelSums:
     def add_source(self, label: Tensor) -> None:
         """Add labels (N, H, W) of source images."""
         label = self._grid(label)
-        with _full_precision(label):
+        with without_autocast(label.device.type):
             ones = torch.ones(*label.shape, 1, device=label.device)
             self._add("", label, ones, SOURCE)
 
@@ -163,11 +164,6 @@ class PseudoLabelSums:
         sums = sums.to(label.device)
         sums[:, first : first + found.shape[1]] += found
         self._sums[group] = sums
-
-
-def _full_precision(tensor: Tensor) -> torch.autocast:
-    """Sums of many ones need it, also where networks run in half precision."""
-    return torch.autocast(tensor.device.type, enabled=False)
 
 
 def _figures(
