@@ -45,11 +45,11 @@ def test_remaining_values() -> None:
     assert remaining.each() == 2.0
     assert remaining.seconds(3) == 8.0
     remaining.validation(30.0)
-    assert remaining.seconds(3) is None
-    for now in (100.0, 102.0):
-        remaining.iteration(now)
     assert remaining.seconds(3) == 8.0 + 60.0
-    assert remaining.seconds(5) == 4.0 + 30.0
+    for now in (100.0, 103.0):
+        remaining.iteration(now)
+    assert remaining.seconds(3) == 12.0 + 60.0
+    assert remaining.seconds(5) == 6.0 + 30.0
     assert Remaining(iterations=7).seconds(0) is None
 
 

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from uda.engine.live.terminal import Screen, can_redraw
 
-
 CODE = re.compile(r"\x1b\[[?\d;]*[A-Za-z]")  # colours, and places of the cursor
 
 

@@ -17,9 +17,9 @@ class Remaining:
         validation_interval: Iterations between two validations; None: there is none.
 
     >>> remaining = Remaining(iterations=100, validation_interval=50)
+    >>> remaining.validation(30.0)
     >>> for second in range(11):
     ...     remaining.iteration(second)
-    >>> remaining.validation(30.0)
     >>> remaining.seconds(done=40)  # 60 iterations of a second, and validations after 50 and 100
     120.0
     """
@@ -28,6 +28,7 @@ class Remaining:
         self.iterations, self.validation_interval = iterations, validation_interval
         self._ends: deque[float] = deque(maxlen=_RECENT)
         self._validation = 0.0
+        self._each: float | None = None
 
     def iteration(self, now: float) -> None:
         """An iteration has ended at `now`, in seconds of any clock."""
@@ -36,13 +37,14 @@ class Remaining:
     def validation(self, seconds: float) -> None:
         """A validation has taken so long; the gap it left between two iterations is forgotten."""
         self._validation = seconds
+        self.each()
         self._ends.clear()
 
     def each(self) -> float | None:
         """Seconds of an iteration, the mean of the latest; None before the second."""
-        if len(self._ends) < 2:
-            return None
-        return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        if len(self._ends) > 1:
+            self._each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        return self._each
 
     def seconds(self, done: int) -> float | None:
         """Seconds to the end after `done` iterations; None as long as nobody can know."""

@@ -45,7 +45,7 @@ def sheet(
 
     >>> tile = Tile("source", np.zeros((20, 200, 3), np.uint8))
     >>> sheet([[tile, tile]], [("road", (128, 64, 128))]).shape
-    (74, 418, 3)
+    (78, 418, 3)
     """
     rows = [row for row in rows if row]
     if not rows:
