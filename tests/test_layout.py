@@ -47,7 +47,7 @@ RULES = {
 }
 # Single modules that belong to no room and that all rooms may use: these, and `uda/_*.py`.
 # They import no room, and at import time nothing but torch and the standard library.
-SHARED_MODULES = frozenset({"structures", "files", "processes", "text"})
+SHARED_MODULES = frozenset({"structures", "files", "processes", "text", "watching"})
 
 
 @dataclass(frozen=True)

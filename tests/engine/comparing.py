@@ -55,7 +55,7 @@ def logged(work_dir: Path) -> dict[int, list[dict[str, float]]]:
             except json.JSONDecodeError:
                 continue
             if "loss" in values:
-                kept = {k: v for k, v in values.items() if k not in NOT_COMPARED}
+                kept = {k: v for k, v in values.items() if k.split("/")[0] not in NOT_COMPARED}
                 found.setdefault(int(values["step"]), []).append(kept)
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
@@ -13,7 +12,6 @@ from mmengine.runner import LogProcessor
 
 from uda.engine.hooks import DeviceLogger, PictureLog, bound_histories, unwrapped
 from uda.engine.log import DeviceScalars
-from uda.engine.pictures import colour_label, overview
 
 PALETTE = [[128, 64, 128], [70, 70, 70]]
 
@@ -33,14 +31,34 @@ class Hub:
 def logging_runner() -> Any:
     """As much of a Runner as the logger uses before it writes."""
     model = SimpleNamespace(log=DeviceScalars())
-    processor = LogProcessor(window_size=1, by_epoch=False)
-    return SimpleNamespace(model=model, message_hub=Hub(), iter=0, log_processor=processor)
+    hub, lines = Hub(), []
+    processor = SimpleNamespace(
+        window_size=1,
+        custom_cfg=[],
+        get_log_after_iter=lambda *_: (dict(hub.scalars), "a line"),
+    )
+    visualizer = SimpleNamespace(
+        add_scalars=lambda figures, step, file_path: lines.append((step, figures))
+    )
+    return SimpleNamespace(
+        model=model,
+        message_hub=hub,
+        iter=0,
+        log_processor=processor,
+        logger=SimpleNamespace(info=lambda line: None),
+        visualizer=visualizer,
+        lines=lines,
+    )
 
 
-def test_device_logger_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Scalars are fetched at every second iteration, as the mean of both."""
-    monkeypatch.setattr("mmengine.hooks.LoggerHook.after_train_iter", lambda *_: None)
+def test_device_logger_values() -> None:
+    """Scalars are fetched at every second iteration, as the mean of both.
+
+    What others add is written with them, and stays out of the message hub.
+    """
     hook, runner = DeviceLogger(interval=2), logging_runner()
+    hook.json_log_path = "log.json"
+    hook.further.append(lambda of: {"memory/host": 10.0 * of.iter})
     found = []
     for iteration, value in enumerate([1.0, 3.0, 5.0, 7.0]):
         runner.iter = iteration
@@ -48,6 +66,11 @@ def test_device_logger_values(monkeypatch: pytest.MonkeyPatch) -> None:
         hook.after_train_iter(runner, iteration)
         found.append(runner.message_hub.scalars.get("train/loss"))
     assert found == [None, 2.0, 2.0, 6.0]
+    assert runner.lines == [
+        (2, {"train/loss": 2.0, "memory/host": 10.0}),
+        (4, {"train/loss": 6.0, "memory/host": 30.0}),
+    ]
+    assert hook.last == runner.lines[-1][1]
 
 
 @pytest.mark.parametrize(("window", "kept"), [(10, 1000), (1500, 1500), ("global", 1_000_000)])
@@ -75,8 +98,8 @@ def test_picture_log_values() -> None:
     """Tensors are asked for at iterations 0 and 2, drawn once, and not kept."""
     pictures: dict[int, Any] = {}
     visualizer = SimpleNamespace(add_image=lambda _, image, step: pictures.update({step: image}))
-    method = SimpleNamespace(visuals=None)
-    dataset = SimpleNamespace(metainfo={"palette": PALETTE})
+    method = SimpleNamespace(visuals=None, networks=dict)
+    dataset = SimpleNamespace(metainfo={"palette": PALETTE, "classes": ["a", "b"]})
     runner = SimpleNamespace(
         model=SimpleNamespace(
             method=method,
@@ -86,7 +109,7 @@ def test_picture_log_values() -> None:
         visualizer=visualizer,
         iter=0,
     )
-    hook = PictureLog(interval=2, images=2)
+    hook = PictureLog(interval=2, images=2, width=200)
     for iteration in range(4):
         runner.iter = iteration
         hook.before_train_iter(runner, iteration)
@@ -95,24 +118,6 @@ def test_picture_log_values() -> None:
         hook.after_train_iter(runner, iteration)
         assert method.visuals is None
     assert sorted(pictures) == [0, 2]
-    assert pictures[0].shape == (8, 5, 3)
-
-
-def test_overview_values() -> None:
-    """Image, label and weight side by side: 0.5 * 60 + 100 = 130; palette and black; 255 w."""
-    tensors = {
-        "source_image": torch.full((1, 3, 1, 1), 0.5),
-        "source_label": torch.tensor([[[1]]]),
-        "pseudo_label": torch.tensor([[[255]]]),
-        "pseudo_weight": torch.tensor([[[0.2]]]),
-    }
-    mean, std = torch.full((3,), 100.0), torch.full((3,), 60.0)
-    picture = overview(tensors, palette=PALETTE, mean=mean, std=std)
-    assert picture.dtype == np.uint8
-    assert picture.tolist() == [[[130] * 3, [70] * 3, [0] * 3, [51] * 3]]
-
-
-def test_colour_label_values() -> None:
-    """Each class has its colour; ids without one are black."""
-    colours = colour_label(torch.tensor([[0, 1, 7, 255]]), PALETTE)
-    assert colours.tolist() == [[[128, 64, 128], [70, 70, 70], [0, 0, 0], [0, 0, 0]]]
+    # Two of the three images: tiles of 160 x 200 pixels with captions of 20, and the legend.
+    assert pictures[0].shape[1] == 200 + 12
+    assert 2 * 186 < pictures[0].shape[0] < 3 * 186

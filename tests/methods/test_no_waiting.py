@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from uda.engine.live.step_watch import StepWatch
 from uda.methods import Method
 from uda.selftraining import (
     AdversarialOutput,
@@ -21,6 +22,7 @@ from uda.selftraining import (
     RegionRegularisation,
 )
 from uda.structures import Batch
+from uda.watching import watched_by
 
 from .tiny import (
     CLASSES,
@@ -83,6 +85,20 @@ def test_training_step_reads_nothing_properties(make: Callable[[nn.Module], Meth
     for _ in range(2):
         log = method.training_step(on_meta(), optimisers(method))
     assert all(value.is_meta for value in log.values())
+
+
+@pytest.mark.parametrize(
+    "make", [make_adversarial, make_combined, make_hard_aware, make_contrastive]
+)
+def test_watched_step_reads_nothing_properties(make: Callable[[nn.Module], Method]) -> None:
+    """Neither does whoever watches the step, until its sums are asked for."""
+    method = make(make_student()).to("meta")
+    watch = StepWatch.on(torch.device("meta"), num_classes=CLASSES, stride=2)
+    with watched_by(watch):
+        for _ in range(2):
+            method.training_step(on_meta(), optimisers(method))
+    with pytest.raises((RuntimeError, NotImplementedError)):
+        watch.sums.pop([f"class {number}" for number in range(CLASSES)])
 
 
 def test_teacher_sees_the_weak_view_values() -> None:

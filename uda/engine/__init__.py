@@ -24,3 +24,4 @@ from uda.engine import (  # noqa: E402, F401
     target_statistics,
     warm_up_decay,
 )
+from uda.engine.live import progress, tensorboard, view  # noqa: E402, F401

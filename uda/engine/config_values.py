@@ -177,6 +177,9 @@ OF_TYPE: dict[tuple[str, str], Rule] = {
     ("WarmUpDecayLR", "final"): number(0, 1),
     ("PictureLog", "interval"): whole(1),
     ("PictureLog", "images"): whole(1),
+    ("PictureLog", "width"): whole(16),
+    ("LiveView", "interval"): either(whole(1), _NONE),
+    ("LiveView", "stride"): whole(1),
 }
 
 

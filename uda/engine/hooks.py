@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from mmengine.dist import get_rank
 from mmengine.hooks import Hook, LoggerHook
 from mmengine.registry import HOOKS
 
-from uda.engine.pictures import overview
+from uda.engine.live.tensorboard import RunTensorBoard
+from uda.engine.pictures import overview, predictions
 
 _HISTORY = 1000  # values of a logged scalar that are kept at least
 
@@ -28,22 +31,41 @@ class DeviceLogger(LoggerHook):
 
     Attributes:
         means: What was fetched last.
+        further: Functions of the Runner that give more figures for the scalar log and TensorBoard,
+            which are not printed; called in every process, at each line.
+        last: All figures of the last line.
     """
 
     def __init__(self, *, interval: int = 50) -> None:
         super().__init__(interval=interval, interval_exp_name=10**9, log_metric_by_epoch=False)
         self.means: dict[str, float] = {}
+        self.further: list[Callable[[Any], Mapping[str, float]]] = []
+        self.last: dict[str, float] = {}
         self._fetched = -1
+
+    def before_train(self, runner: Any) -> None:
+        """Go on with the curves in TensorBoard where a resumed run goes on."""
+        visualizer = runner.visualizer
+        for backend in visualizer._vis_backends.values():
+            if isinstance(backend, RunTensorBoard) and get_rank() == 0:
+                backend.go_on(runner.iter)
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         """Fetch and write, if it is time."""
-        if self.fetch(runner, batch_idx):
-            for name, value in self.means.items():
-                runner.message_hub.update_scalar(f"train/{name}", value)
-            bound_histories(runner)
-        super().after_train_iter(runner, batch_idx, data_batch, outputs)
+        if not self.fetch(runner, batch_idx):
+            return
+        for name, value in self.means.items():
+            runner.message_hub.update_scalar(f"train/{name}", value)
+        bound_histories(runner)
+        # These go past the message hub, which copies its histories in every iteration and saves
+        # them with every checkpoint; and come first, as mmengine's line resets a count of memory.
+        more = {name: value for one in self.further for name, value in one(runner).items()}
+        figures, line = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
+        self.last = {**figures, **more}
+        runner.logger.info(line)
+        runner.visualizer.add_scalars(self.last, step=runner.iter + 1, file_path=self.json_log_path)
 
     def fetch(self, runner: Any, batch_idx: int) -> bool:
         """Fetch the means, once, if this iteration ends an interval.
@@ -85,17 +107,22 @@ def bound_histories(runner: Any) -> None:
 
 @HOOKS.register_module()
 class PictureLog(Hook):
-    """Writes source, target, pseudo-label and mixed image to TensorBoard now and then.
+    """Writes a picture of a batch to TensorBoard now and then, as `training`.
+
+    Source, target, pseudo-label with rejected pixels hatched, mixed image, what student and teacher
+    make of the target, and a legend. Networks predict in evaluation mode; no random number is
+    drawn and no running statistic moves.
 
     Args:
         interval: Iterations between two pictures.
         images: How many images of the batch are drawn.
+        width: Of each tile, in pixels.
     """
 
     priority = "LOW"
 
-    def __init__(self, *, interval: int = 1000, images: int = 2) -> None:
-        self.interval, self.images = interval, images
+    def __init__(self, *, interval: int = 1000, images: int = 2, width: int = 320) -> None:
+        self.interval, self.images, self.width = interval, images, width
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Ask the method to keep its tensors in this iteration."""
@@ -110,13 +137,19 @@ class PictureLog(Hook):
         tensors, model.method.visuals = model.method.visuals, None
         if not tensors:
             return
-        palette = runner.train_dataloader.dataset.metainfo["palette"]
+        if get_rank() > 0:
+            return
+        meta = runner.train_dataloader.dataset.metainfo
         preprocessor = model.data_preprocessor
+        tensors = {name: value[: self.images] for name, value in tensors.items()}
+        image = tensors.get("target_image", tensors.get("source_image"))
         picture = overview(
             tensors,
-            palette=palette,
+            predictions(model.method.networks(), image),
+            palette=meta["palette"],
+            class_names=meta["classes"],
             mean=preprocessor.mean,
             std=preprocessor.std,
-            images=self.images,
+            width=self.width,
         )
         runner.visualizer.add_image("training", picture, step=runner.iter)

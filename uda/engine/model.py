@@ -14,7 +14,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from uda import registry
+from uda import registry, watching
 from uda.data.margins import VALID
 from uda.engine.checkpoint_networks import load_start
 from uda.engine.distributed import synchronise_batch_norm
@@ -89,7 +89,8 @@ class RunnerOptimiser:
     def step(self) -> None:
         """Average over processes, then move the weights, if the gradient is one."""
         if self.average is not None:
-            self.average()
+            with watching.phase("exchange"):
+                self.average()
         # Gradients in fp16 are scaled, and overflow now and then: the wrapper skips such steps.
         scaled = isinstance(self.wrapper, AmpOptimWrapper)
         if scaled or self.watch.allows(self._parameters()):
@@ -172,6 +173,7 @@ class DomainAdaptation(BaseModel):
         # A hook replaces the watch, and says which iteration it is.
         self.watch = NumberWatch()
         self.iteration = 0
+        self.live: watching.Watch | None = None  # of a hook, if somebody watches
         self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
@@ -194,7 +196,12 @@ class DomainAdaptation(BaseModel):
         optimiser = RunnerOptimiser(
             optim_wrapper, self, average=self.average_gradients, watch=self.watch
         )
-        batch = self.batch(data)
+        with watching.watched_by(self.live):
+            return self._step(data, optimiser)
+
+    def _step(self, data: Mapping[str, Any], optimiser: RunnerOptimiser) -> dict[str, Tensor]:
+        with watching.phase("batch"):
+            batch = self.batch(data)
         # Each goes to the device when it is wanted, so that only one is there at a time.
         further = (self.batch(pair) for pair in data.get("further", ()))
         self.watch.begin()

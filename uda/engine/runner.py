@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop, Runner, ValLoop
 
 from uda.engine.checkpoint_files import read_checkpoint
 from uda.engine.hooks import unwrapped
+from uda.engine.live.progress import ProgressLine
 from uda.engine.validation import PromptValLoop
 
 # How messages begin that fill screens or mean nothing to whoever starts a run.
@@ -74,6 +75,15 @@ class AdaptationRunner(Runner):
         if isinstance(loop, dict) and loop.get("type", "ValLoop") in ("ValLoop", ValLoop):
             loop = {**loop, "type": PromptValLoop}
         return super().build_val_loop(loop)
+
+    def train(self) -> Any:
+        """Train; whatever happens, the terminal is given back before an error is told."""
+        try:
+            return super().train()
+        finally:
+            for hook in self.hooks:
+                if isinstance(hook, ProgressLine):
+                    hook.close()
 
     def load_checkpoint(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from uda import watching
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method, check_no_teacher, unlabelled
@@ -60,6 +61,7 @@ class AdversarialWarmUp(Method):
         source, target = batch.source, batch.target
         if target is None:
             raise ValueError("AdversarialWarmUp needs target images, but the batch has none.")
+        watching.source_labels(source.label)
         output = self.student_pass(source.image)
         losses = self.supervised(output, source.label)
         losses.update(self.terms.source_losses(output, source))

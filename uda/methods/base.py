@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda.losses import weighted_cross_entropy
 from uda.losses.cross_entropy import Average
 from uda.selftraining.look_ahead import LookAhead
@@ -232,11 +233,13 @@ class Method(nn.Module):
         A look-ahead runs it several times in an iteration.
         """
         everyone = [optimiser, *(opponent(optimiser, name) for name in self.opponents())]
-        for one in everyone:
-            one.zero_grad()
+        with watching.phase("optimiser"):
+            for one in everyone:
+                one.zero_grad()
         log = accumulate(self.passes(batch), optimiser, backward=self.backward)
-        for one in everyone:
-            one.step()
+        with watching.phase("optimiser"):
+            for one in everyone:
+                one.step()
         return log
 
     def student_pass(self, image: Tensor) -> NetworkOutput:
@@ -357,6 +360,7 @@ def accumulate(
             totals.append(total if backward == "joint" else total.detach())
         for name, value in (*done.losses.items(), *done.metrics.items()):
             log[f"{done.name}/{name}"] = value.detach()
+        watching.lap(done.name)
         # Let go of the graph before the next pass builds its own.
         del done, total
     if not totals:
@@ -364,5 +368,6 @@ def accumulate(
     summed = torch.stack(totals).sum()
     if backward == "joint":
         optimiser.backward(summed)
+        watching.lap("backward")
     log["loss"] = summed.detach()
     return log

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda.methods.base import Method, Optimiser, accumulate
-from uda.methods.label_routes import Labels, Route, Routing, targets_of
+from uda.methods.label_routes import NAMES, Group, Labels, Route, Routing, targets_of
 from uda.methods.self_training import SelfTraining
 from uda.selftraining.mixers import TargetMix
 from uda.selftraining.snapshots import RandomSnapshot
 from uda.selftraining.terms import Pass
 from uda.structures import Batch, Labelled, Mixed, PseudoLabel
-
-Group = Literal["primary", "secondary"]
-NAMES: tuple[Group, Group] = ("primary", "secondary")
 
 
 class DualTeacherStudent(Method):
@@ -198,10 +196,13 @@ class DualTeacherStudent(Method):
                         state.put_back()
                 return self._mix(number, seen, known)
 
-            optimiser.zero_grad()
+            with watching.phase("optimiser"):
+                optimiser.zero_grad()
             passes = self._passes(number, seen, known, mix)
-            log = accumulate(passes, optimiser, backward=group.backward)
-            optimiser.step()
+            with watching.group(NAMES[number]):
+                log = accumulate(passes, optimiser, backward=group.backward)
+            with watching.phase("optimiser"):
+                optimiser.step()
             return log
 
         if group.look_ahead is None:
@@ -275,6 +276,7 @@ class DualTeacherStudent(Method):
             pseudo_weight=labels.target.weight,
             mixed_image=mixed.image,
             mixed_label=mixed.label,
+            mixed_weight=mixed.weight,
         )
 
     def trained(self) -> nn.Module:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method, Optimiser
@@ -80,20 +81,21 @@ class HardAwareSelfTraining(Method):
         self.terms.add_teacher(mixed, self.teacher)
         mixed.image = strong.image
         output = self.student_pass(mixed.image)
+        # The labels are from disk: the student's own scores tell the classes of rejected pixels.
+        pseudo = PseudoLabel(mixed.label, mixed.weight, mixed.weight)
+        watching.pseudo_labels(pseudo, output.logits, weak.valid, logits=True)
+        watching.answers(output.logits, mixed.label)
         losses = self.supervised(output, mixed.label)
         losses.update(self.terms.mixed_losses(output, mixed))
         metrics = {
             "accuracy": pixel_accuracy(output.logits, mixed.label),
             "kept_share": mixed.weight.mean() * 100,
             "pseudo_weight": mixed.weight.mean(),
-            "largest_class": largest_class_share(
-                PseudoLabel(mixed.label, mixed.weight, mixed.weight)
-            ),
+            "largest_class": largest_class_share(pseudo),
         }
         del output
         yield Pass("target", losses, metrics)
         del losses, metrics
-        pseudo = PseudoLabel(mixed.label, mixed.weight, mixed.weight)
         for term in self.terms:
             yield from term.passes(self.student_pass, batch, pseudo)
         self.show(target_image=weak.image, mixed_image=mixed.image, mixed_label=mixed.label)

@@ -10,10 +10,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda.methods.self_training import SelfTraining
 from uda.selftraining.mixers import rolled
 from uda.structures import Batch, PseudoLabel, Unlabelled
 
+Group = Literal["primary", "secondary"]
+NAMES: tuple[Group, Group] = ("primary", "secondary")
 Route = Literal["own", "cross", "mean"]
 Pair = tuple[SelfTraining, SelfTraining]
 
@@ -117,7 +120,11 @@ class Routing(nn.Module):
                 routed = (probs(number, place) + probs(other, place)) / 2
             else:
                 routed = probs(number if now == "own" else other, place)
-            pseudo: PseudoLabel = group.selector(routed, images[place].valid)
+            valid = images[place].valid
+            with watching.phase("selector"):
+                pseudo: PseudoLabel = group.selector(routed, valid)
+            with watching.group(NAMES[number]):
+                watching.pseudo_labels(pseudo, routed, valid)
             return pseudo
 
         target = label(self.routes[number], 0)

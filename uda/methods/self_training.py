@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor, nn
 
+from uda import watching
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method
@@ -101,6 +102,7 @@ class SelfTraining(Method):
             pseudo_weight=pseudo.weight,
             mixed_image=mixed.image,
             mixed_label=mixed.label,
+            mixed_weight=mixed.weight,
         )
 
     def styled(self, source: Labelled, target: Unlabelled) -> Labelled:
@@ -117,6 +119,7 @@ class SelfTraining(Method):
 
     def source_pass(self, source: Labelled) -> Pass:
         """The student on source images, with their labels."""
+        watching.source_labels(source.label)
         output = self.student_pass(source.image)
         losses = self.supervised(output, source.label)
         losses.update(self.terms.source_losses(output, source))
@@ -124,14 +127,16 @@ class SelfTraining(Method):
 
     def mix(self, source: Labelled, target: Unlabelled, pseudo: PseudoLabel) -> Mixed:
         """Mixed images as the student sees them."""
-        mixed: Mixed = self.mixer(source, target, pseudo)
-        self.terms.add_teacher(mixed, self.teacher)
-        mixed.image = self.view(mixed.image)
+        with watching.phase("mixing"):
+            mixed: Mixed = self.mixer(source, target, pseudo)
+            self.terms.add_teacher(mixed, self.teacher)
+            mixed.image = self.view(mixed.image)
         return mixed
 
     def mixed_pass(self, mixed: Mixed, pseudo: PseudoLabel) -> Pass:
         """The student on mixed images; `pseudo` is what they were made of, for the log."""
         output = self.student_pass(mixed.image)
+        watching.answers(output.logits, mixed.label, mixed.mask)
         losses = self.supervised(output, mixed.label, mixed.weight)
         losses.update(self.terms.mixed_losses(output, mixed))
         metrics = {
@@ -145,7 +150,9 @@ class SelfTraining(Method):
     def label_target(self, target: Unlabelled) -> PseudoLabel:
         """What this method's own teacher and selector make of the target images."""
         probs = self.teacher_probs(target.image)
-        pseudo: PseudoLabel = self.selector(probs, target.valid)
+        with watching.phase("selector"):
+            pseudo: PseudoLabel = self.selector(probs, target.valid)
+        watching.pseudo_labels(pseudo, probs, target.valid)
         return pseudo
 
     def initialise(self) -> None:

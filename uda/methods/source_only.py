@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from uda import watching
 from uda.losses import pixel_accuracy
 from uda.losses.cross_entropy import Average
 from uda.methods.base import Backward, Method, check_no_teacher, unlabelled
@@ -52,6 +53,7 @@ class SourceOnly(Method):
     def passes(self, batch: Batch) -> Iterator[Pass]:
         """Cross-entropy on the source images, and the passes of the terms."""
         source = batch.source
+        watching.source_labels(source.label)
         output = self.student_pass(source.image)
         losses = self.supervised(output, source.label)
         losses.update(self.terms.source_losses(output, source))

@@ -11,6 +11,7 @@ from typing import Any
 SCALARS = Path("vis_data", "scalars.json")
 # They differ between any two runs, or say the same as the step.
 NOT_COMPARED = frozenset({"time", "data_time", "eta", "memory", "iter", "epoch", "step"})
+_NOT_COMPARED_KINDS = ("time/", "memory/")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def _add(log: RunLog, line: Mapping[str, Any]) -> None:
     numbers = {
         name: value
         for name, value in line.items()
-        if name not in NOT_COMPARED and isinstance(value, (int, float))
+        if name not in NOT_COMPARED
+        and not name.startswith(_NOT_COMPARED_KINDS)
+        and isinstance(value, (int, float))
     }
     # mmengine logs the learning rate with every line of training and with no other.
     target = log.training if "lr" in line else log.scores

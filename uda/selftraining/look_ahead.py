@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda.selftraining.snapshots import OptimiserSnapshot, RandomSnapshot, Snapshot
 from uda.selftraining.teacher import EMATeacher
 
@@ -179,7 +180,8 @@ class LookAhead(nn.Module):
             keeping = _Keeping(
                 self, student, teacher, optimiser, owner or teacher, trained or student
             )
-            losses = self._virtual(step, batches, keeping)
+            with watching.aside("look_ahead"):
+                losses = self._virtual(step, batches, keeping)
         log = step(batch)
         self._count_pass(teacher)
         if first or self.real_student in ("last", "both"):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from uda import watching
 from uda.structures import NetworkOutput, as_output
 
 Buffers = Literal["own", "copy", "ema"]
@@ -102,6 +103,10 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def follow(self, student: nn.Module) -> None:
         """Move the teacher as `update` would, without counting the update."""
+        with watching.phase("ema"):
+            self._follow(student)
+
+    def _follow(self, student: nn.Module) -> None:
         updates = self.updates
         share = 1 - self.decay_at(updates)
         own: list[Tensor] = []
@@ -158,9 +163,10 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
         """The class probabilities (N, K, H, W) of `image` (N, 3, H, W); builds no graph."""
-        probs = self._probs(image)
-        if self.flip_average:
-            probs = (probs + self._probs(image.flip(-1)).flip(-1)) / 2
+        with watching.phase("teacher"):
+            probs = self._probs(image)
+            if self.flip_average:
+                probs = (probs + self._probs(image.flip(-1)).flip(-1)) / 2
         return probs
 
     def _probs(self, image: Tensor) -> Tensor:
@@ -170,7 +176,8 @@ class EMATeacher(nn.Module):
     @torch.no_grad()
     def output(self, image: Tensor) -> NetworkOutput:
         """What the network returns for `image` (N, 3, H, W), features included; builds no graph."""
-        return as_output(self.network(image))
+        with watching.phase("teacher"):
+            return as_output(self.network(image))
 
     def train(self, mode: bool = True) -> EMATeacher:
         """Keep the teacher's own mode, whatever the student is set to.

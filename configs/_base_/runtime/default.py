@@ -8,6 +8,9 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="Checkpoint", interval=2000, max_keep_ckpts=2),
     numbers=dict(type="NonFinite", policy="stop"),
+    # Curves of pseudo-labels, phases and memory (docs/live_view.md); interval=None: each log line.
+    live=dict(type="LiveView", enabled=True, interval=None),
+    progress=dict(type="ProgressLine", enabled=True),  # in a terminal
     sampler_seed=None,  # our sampler needs no new seed each epoch
 )
 custom_hooks = [
@@ -21,7 +24,7 @@ custom_hooks = [
 log_processor = dict(type="LogProcessor", window_size=1, by_epoch=False)
 visualizer = dict(
     type="Visualizer",
-    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="RunTensorBoard")],
 )
 env_cfg = dict(
     cudnn_benchmark=True,

@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from uda import watching
 from uda.selftraining.teacher import EMATeacher
 from uda.structures import Batch, Labelled, Mixed, NetworkOutput, PseudoLabel
 
@@ -108,8 +109,7 @@ class TermList(nn.ModuleList):
 
     def source_losses(self, output: NetworkOutput, source: Labelled) -> dict[str, Tensor]:
         """What the terms add to the source pass, by name."""
-        losses = ((term.name, term.source_loss(output, source)) for term in self)
-        return {name: loss for name, loss in losses if loss is not None}
+        return self._losses(lambda term: term.source_loss(output, source))
 
     def add_teacher(self, mixed: Mixed, teacher: EMATeacher) -> None:
         """Let the teacher see the mixed images as they are now, if a term needs that."""
@@ -119,8 +119,16 @@ class TermList(nn.ModuleList):
 
     def mixed_losses(self, output: NetworkOutput, mixed: Mixed) -> dict[str, Tensor]:
         """What the terms add to the pass over mixed images, by name."""
-        losses = ((term.name, term.mixed_loss(output, mixed)) for term in self)
-        return {name: loss for name, loss in losses if loss is not None}
+        return self._losses(lambda term: term.mixed_loss(output, mixed))
+
+    def _losses(self, loss_of: Callable[[Term], Tensor | None]) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        for term in self:
+            with watching.phase(term.name):
+                loss = loss_of(term)
+            if loss is not None:
+                found[term.name] = loss
+        return found
 
     def bind(self, student: nn.Module) -> None:
         """Give each term the freshly initialised student."""

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
+from uda import watching
 from uda._token_masking import masking_tokens
 from uda.losses import pixel_accuracy
 from uda.selftraining.masks import BlockMask
@@ -187,7 +188,10 @@ class MaskedConsistency(Term):
         """The method's labels of the target images, or those of the own teacher."""
         if self.teacher is None or self.selector is None:
             return pseudo
-        own: PseudoLabel = self.selector(self.teacher.predict(target.image), target.valid)
+        probs = self.teacher.predict(target.image)
+        own: PseudoLabel = self.selector(probs, target.valid)
+        with watching.group(self.name):
+            watching.pseudo_labels(own, probs, target.valid)
         return own
 
     def _masked_pass(self, student: Callable[[Tensor], NetworkOutput], lesson: Lesson) -> Pass:
