@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 SCALARS = Path("vis_data", "scalars.json")
-# They differ between any two runs, or say the same as the step.
-NOT_COMPARED = frozenset({"time", "data_time", "eta", "memory", "iter", "epoch", "step"})
+# They say the same as the step, or what is still to come.
+_REPEATED = frozenset({"eta", "iter", "epoch", "step"})
+# They differ between any two runs.
+NOT_COMPARED = frozenset({"time", "data_time", "memory"}) | _REPEATED
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class RunLog:
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
-def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
-    """The log of a run without the times.
+def read_log(folder: str | Path, record: Mapping[str, Any], *, costs: bool = False) -> RunLog:
+    """The log of a run, without the times unless they are asked for.
 
     A session that went on from iteration n repeats what came after n: lines of the sessions before
     it are dropped there, even if it logged at other iterations.
@@ -35,6 +37,7 @@ def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
     Args:
         folder: The run's folder.
         record: Its record, which names the sessions' folders; others are no part of this run.
+        costs: Keep seconds an iteration and memory (MiB), which differ between any two runs.
 
     Raises:
         ValueError: A line is no JSON object; a last line that a killed process left is passed over.
@@ -46,7 +49,7 @@ def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
             continue
         _forget_after(log, start)
         for line in _lines(Path(folder) / session["log"] / SCALARS):
-            _add(log, line)
+            _add(log, line, _REPEATED if costs else NOT_COMPARED)
     return log
 
 
@@ -56,11 +59,11 @@ def _forget_after(log: RunLog, start: int) -> None:
             del kept[iteration]
 
 
-def _add(log: RunLog, line: Mapping[str, Any]) -> None:
+def _add(log: RunLog, line: Mapping[str, Any], skipped: frozenset[str]) -> None:
     numbers = {
         name: value
         for name, value in line.items()
-        if name not in NOT_COMPARED and isinstance(value, (int, float))
+        if name not in skipped and isinstance(value, (int, float))
     }
     # mmengine logs the learning rate with every line of training and with no other.
     target = log.training if "lr" in line else log.scores

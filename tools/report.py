@@ -1,0 +1,7 @@
+"""One page about one or several runs: `python tools/report.py RUN [RUN ...]`."""
+
+import sys
+
+from uda.commands.report import main
+
+sys.exit(main())

@@ -1,0 +1,79 @@
+"""One page about one or several runs: `python tools/report.py RUN [RUN ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(
+        description="Write one self-contained page about runs: scores, curves, confusion, "
+        "calibration, best and worst images, pseudo-labels, cost, settings. Runs that differ in "
+        "the seed alone are one group.",
+        epilog="example: python tools/report.py work_dirs/toycity_daformer --source-only "
+        "work_dirs/toycity_source_only --out report.html",
+    )
+    add = made.add_argument
+    add("runs", nargs="+", metavar="RUN", help="folder of a run")
+    add("--source-only", nargs="+", default=[], metavar="RUN", help="the run to compare with "
+        "(default: those of RUN whose config says so)")  # fmt: skip
+    add("--out", default="report.html", metavar="FILE", help="default: report.html")
+    add("--network", choices=("student", "teacher"), default="student", help="which one is shown "
+        "where one has to be chosen")  # fmt: skip
+    add("--on", metavar="SET", help="an evaluation set of the config (default: validation)")
+    add("--images", type=int, metavar="N", help="predict at most N images, evenly spread")
+    add("--no-inference", action="store_true", help="run no network: no confusion, calibration "
+        "and pictures")  # fmt: skip
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the page."""
+    command = parser()
+    options = command.parse_args(argv)
+    if options.images is not None and options.images < 1:
+        command.error(f"--images is at least 1, not {options.images}")
+    try:
+        write(options)
+    except Exception as error:
+        from uda.engine.failures import explained
+
+        told = explained(error)
+        if told is None:
+            raise
+        print(told, file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(options: argparse.Namespace) -> None:
+    """Read the runs, run their networks, write the page."""
+    from mmengine.logging import MMLogger
+
+    if not MMLogger.check_instance_created("report"):
+        MMLogger.get_instance("report", logger_name="report", log_level="WARNING")
+    from uda.engine.run_report.gather import Wishes, gather
+    from uda.engine.run_report.page import report_page
+    from uda.reports import write_page
+
+    wishes = Wishes(
+        source_only=options.source_only,
+        network=options.network,
+        on=options.on,
+        images=options.images,
+        inference=not options.no_inference,
+    )
+    gathered = gather(options.runs, wishes, say=_say)
+    write_page(report_page(gathered), options.out)
+    for problem in gathered.problems:
+        _say(f"note: {problem}")
+    size = Path(options.out).stat().st_size / 2**20
+    _say(f"report in {options.out} ({size:.1f} MiB)")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
