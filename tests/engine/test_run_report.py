@@ -48,7 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_groups_and_gain_values(runs: dict[str, Path]) -> None:
-    """Seeds 50 and 54 are one group: mean 52, deviation 2.83; source-only has 30, so the gain is 22.
+    """Seeds 50 and 54 are a group: mean 52, deviation 2.83; source-only has 30: the gain is 22.
 
     The class in the middle has the run's score, the others 10 more and less.
     """
@@ -59,7 +59,7 @@ def test_groups_and_gain_values(runs: dict[str, Path]) -> None:
     assert gathered.source_only is not None
     assert gathered.source_only.first.folder == runs["source"]
     labels = [subject.label for subject in gathered.subjects]
-    assert labels == ["source_only", "daformer, student", "daformer, teacher"]
+    assert labels == ["source-only", "daformer, student", "daformer, teacher"]
     student = gathered.subjects[1]
     score = gathered.miou(student)
     assert score is not None
@@ -122,7 +122,7 @@ def test_the_whole_page(runs: dict[str, Path]) -> None:
     text = page_of(list(runs.values()), Wishes())
     for wanted in (
         "Confusion of daformer, student", "Calibration", "ECE (%)", "Best 1: ", "Worst 1: ",
-        "truth", "source_only, IoU", "daformer, student, IoU", "calibration error",
+        "truth", "source-only, IoU", "daformer, student, IoU", "calibration error",
     ):  # fmt: skip
         assert wanted in text, wanted
     assert "Problem:" not in text

@@ -67,7 +67,9 @@ def write(options: argparse.Namespace) -> None:
         images=options.images,
         inference=not options.no_inference,
     )
-    gathered = gather(options.runs, wishes, say=_say)
+    # `work_dirs/demo/*` finds the last report as well.
+    runs = [run for run in options.runs if Path(run).resolve() != Path(options.out).resolve()]
+    gathered = gather(runs, wishes, say=_say)
     write_page(report_page(gathered), options.out)
     for problem in gathered.problems:
         _say(f"note: {problem}")

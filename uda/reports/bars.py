@@ -11,8 +11,8 @@ from uda.reports.charts import COLOURS, opening, ticks
 
 WIDTH = 440
 _RIGHT, _TOP, _BOTTOM = 46, 6, 40
-_BAR, _GAP = 11, 9
-_LETTER = 6.8  # width of a letter at the page's size of text in charts
+_BAR, _GAP = 13, 9
+_LETTER = 7.4  # width of a letter at the page's size of text in charts
 
 
 class Bar(NamedTuple):

@@ -138,8 +138,9 @@ def legend(looks: Mapping[str, Style]) -> str:
     1
     """
     keys = "".join(
-        f'<li><svg class="key-line" viewBox="0 0 26 10" aria-hidden="true"><polyline '
-        f'class="line-{look.colour}{" dashed" if look.dashed else ""}" points="1,5 25,5"/></svg>'
+        '<li><svg class="key-line" viewBox="0 0 26 10" aria-hidden="true">'
+        f'<line class="line-{look.colour}{" dashed" if look.dashed else ""}" '
+        'x1="1" x2="25" y1="5" y2="5"/></svg>'
         f"{escape(name)}</li>"
         for name, look in looks.items()
     )

@@ -206,7 +206,7 @@ def render(page: Page) -> str:
     """The page as HTML.
 
     >>> html = render(Page("A & B", [Section("One", [Table(["x"], [[0.5], [None]])])]))
-    >>> "A &amp; B" in html, "<td>0.50</td>" in html
+    >>> "A &amp; B" in html, ">0.50</th>" in html
     (True, True)
     """
     environment = jinja2.Environment(

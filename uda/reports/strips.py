@@ -11,7 +11,7 @@ from uda.reports.charts import Point, opening, ticks
 WIDTH = 440
 LEVELS = 10  # classes heat-0 to heat-10 of the page
 _RIGHT, _TOP, _BOTTOM, _ROW = 12, 4, 36, 15
-_LETTER = 6.8
+_LETTER = 7.4
 
 
 def strip_chart(

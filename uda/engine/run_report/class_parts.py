@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uda.engine.run_report.groups import told
 from uda.engine.run_report.subjects import Gathered, Subject
-from uda.reports import Bar, Chart, Notice, Part, Section, Table, Text, bar_chart
+from uda.reports import Bar, Chart, Columns, Notice, Part, Section, Table, Text, bar_chart
 from uda.reports.page import Cell
 
 _LOW = 10.0  # IoU in percent below which a class is said to have failed
@@ -21,7 +21,8 @@ def score_section(gathered: Gathered) -> Section:
     for subject in gathered.subjects:
         by_seed = _by_seed(gathered, subject)
         row: list[Cell] = [subject.label, told(gathered.miou(subject), 2)]
-        row += [gathered.gain(subject), told(gathered.accuracy(subject), 2)]
+        gain = gathered.gain(subject)
+        row += [None if gain is None else f"{gain:+.2f}", told(gathered.accuracy(subject), 2)]
         rows.append([*row, *(by_seed.get(seed) for seed in columns)])
     names = ["unknown" if seed is None else str(seed) for seed in columns]
     table = Table(
@@ -52,7 +53,7 @@ def class_section(gathered: Gathered) -> Section | None:
     several = any(len(group.runs) > 1 for group in gathered.all_groups)
     whiskers = "Whiskers: one standard deviation over seeds." if several else ""
     parts: list[Part] = list(_findings(gathered))
-    parts += [Chart(svg, whiskers, "IoU of each class"), _class_table(gathered)]
+    parts.append(Columns([Chart(svg, whiskers, "IoU of each class"), _class_table(gathered)]))
     return Section("Classes", parts)
 
 
@@ -74,7 +75,7 @@ def _class_table(gathered: Gathered) -> Table:
     base, *others = gathered.subjects if with_base else [None, *gathered.subjects]
     columns = ["class", *([base.label] if base else [])]
     for subject in others:
-        columns += [subject.label, *(["difference"] if base else [])]
+        columns += [subject.label, *(["change"] if base else [])]
     rows: list[list[Cell]] = []
     for name in gathered.classes:
         start = gathered.class_iou(base, name) if base else None
@@ -86,7 +87,7 @@ def _class_table(gathered: Gathered) -> Table:
                 known = found is not None and start is not None
                 row.append(f"{found.mean - start.mean:+.1f}" if known else None)
         rows.append(row)
-    return Table(columns, rows, "IoU (%) and the difference to source-only in points."
+    return Table(columns, rows, "IoU (%) and the change from source-only in points."
                  if base else "IoU (%).")  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from uda.engine.run_report.groups import Group
-from uda.engine.run_report.scalars import Kind, by_class, names_of, series, thinned
+from uda.engine.run_report.scalars import Kind, by_class, kind_of, names_of, series, thinned
 from uda.engine.run_report.subjects import Gathered
 from uda.reports import (
     Chart,
@@ -215,7 +215,12 @@ def _unlabelled_scores(gathered: Gathered) -> list[Part]:
             name for run in group.runs for line in run.log.scores.values() for name in line
         )
         known = ("mIoU", "IoU.", "aAcc", "mAcc")
-        free = [name for name in names if not name.rsplit("/", 1)[-1].startswith(known)]
+        free = [
+            name
+            for name in names
+            if not name.rsplit("/", 1)[-1].startswith(known)
+            and kind_of(name) not in ("time", "memory")
+        ]
         for last, members in _by_last(by_class(free, gathered.classes)[0]).items():
             lines = {name: over_seeds(group, name, scores=True)[0] for name in members}
             told = last.replace("_", " ")

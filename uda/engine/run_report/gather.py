@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmengine.config import Config
@@ -60,6 +60,9 @@ def gather(folders: Sequence[str | Path], wishes: Wishes, *, say: Say = print) -
     groups = grouped([*base, *(run for run in runs if run not in base)])
     source_groups = [group for group in groups if group.first in base]
     source_only = source_groups[0] if source_groups else None
+    if source_only is not None and len(source_groups) == 1:
+        source_only = replace(source_only, label="source-only")
+        groups = [source_only if group is source_groups[0] else group for group in groups]
     # A second group of source-only runs, of other settings, is compared like any other.
     others = [group for group in groups if group is not source_only]
     found: dict[Path, dict[str, Assessment]] = {}

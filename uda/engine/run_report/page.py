@@ -46,10 +46,12 @@ def report_page(gathered: Gathered) -> Page:
         cost_section(gathered),
         record_section(gathered),
     ]
-    names = ", ".join(group.label for group in gathered.all_groups)
+    names = ", ".join(group.label for group in gathered.groups or gathered.all_groups)
+    if gathered.groups and gathered.source_only is not None:
+        names += " against source-only"
     count = len(gathered.runs)
-    lead = f"{count} run{'s' * (count > 1)}: {names}. All figures are of the target."
-    return Page("Training report", [one for one in sections if one is not None], lead)
+    lead = f"{count} run{'s' * (count > 1)}. Scores, confusion and images are of the target."
+    return Page(f"Training report: {names}", [one for one in sections if one is not None], lead)
 
 
 def _glance(gathered: Gathered) -> Section:

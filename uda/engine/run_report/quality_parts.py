@@ -37,10 +37,11 @@ def confusion_section(gathered: Gathered) -> Section | None:
         matrix = _matrix(gathered.assessed(subject))
         if matrix is None:
             continue
-        shown = subject.network == gathered.network and subject.group is not gathered.source_only
+        is_base = subject.group is gathered.source_only and bool(gathered.groups)
+        shown = subject.network == gathered.network and not is_base
         own: list[Part] = [_heat_map(matrix, subject, gathered.classes)]
         if shown:
-            parts += [*own, _worst_pairs(matrix, subject, gathered.classes)]
+            parts.append(Columns([*own, _worst_pairs(matrix, subject, gathered.classes)]))
         else:
             hidden.append(Details(f"Confusion of {subject.label}", own))
     if not parts and not hidden:
@@ -63,9 +64,8 @@ def calibration_section(gathered: Gathered) -> Section | None:
         if not found:
             continue
         bins = np.sum([one.bins for one in found], axis=0)
-        colour = subject.colour or 6
         lines[subject.label] = _reliability(bins)
-        styles[subject.label] = Style(colour, dashed=subject.network == "teacher")
+        styles[subject.label] = Style(subject.colour, dashed=subject.network == "teacher")
         pixels, confidence, right = bins.sum(1)
         error = expected_calibration_error(torch.from_numpy(bins))
         rows.append([subject.label, 100 * error, 100 * confidence / pixels, 100 * right / pixels,

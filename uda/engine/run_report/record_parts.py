@@ -131,7 +131,7 @@ def _device(run: ReportedRun) -> str | None:
     if gpus:
         return f"{len(gpus)} x {gpus[0]}"
     cores = hardware.get("cores_usable") or hardware.get("cores")
-    return f"{hardware['cpu']}, {cores} cores" if hardware.get("cpu") else None
+    return f"{hardware['cpu']}, {cores} core{'s' * (cores != 1)}" if hardware.get("cpu") else None
 
 
 def _record_row(run: ReportedRun, label: str) -> list[Cell]:

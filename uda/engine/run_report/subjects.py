@@ -68,13 +68,15 @@ class Gathered:
     @property
     def subjects(self) -> list[Subject]:
         """The networks that are compared, the source-only one first."""
-        found = []
+        found: list[Subject] = []
+        number = 0
         if self.source_only is not None:
             found.append(Subject(self.source_only.label, self.source_only, "student", 0))
         for group in self.groups:
             for network in self.networks(group):
                 label = f"{group.label}, {network}"
-                found.append(Subject(label, group, network, 1 + (len(found) % 7)))
+                found.append(Subject(label, group, network, 1 + number % 7))
+                number += 1
         return found
 
     def networks(self, group: Group) -> list[str]:
