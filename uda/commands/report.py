@@ -3,55 +3,53 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from uda.commands._parser import command_parser
+from uda.commands._status import exit_status
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    command = command_parser(
+        "report",
         description="Write one self-contained page about runs: scores, curves, confusion, "
         "calibration, best and worst images, pseudo-labels, cost, settings. Runs that differ in "
         "the seed alone are one group.",
-        epilog="example: python tools/report.py work_dirs/toycity_daformer --source-only "
-        "work_dirs/toycity_source_only --out report.html",
+        example="work_dirs/toycity_daformer --source-only work_dirs/toycity_source_only",
     )
-    add = made.add_argument
+    add = command.add_argument
     add("runs", nargs="+", metavar="RUN", help="folder of a run")
     add("--source-only", nargs="+", default=[], metavar="RUN", help="the run to compare with "
         "(default: those of RUN whose config says so)")  # fmt: skip
     add("--out", default="report.html", metavar="FILE", help="default: report.html")
     add("--network", choices=("student", "teacher"), default="student", help="which one is shown "
-        "where one has to be chosen")  # fmt: skip
+        "where one has to be chosen (default: student)")  # fmt: skip
     add("--on", metavar="SET", help="an evaluation set of the config (default: validation)")
     add("--images", type=int, metavar="N", help="predict at most N images, evenly spread")
     add("--no-inference", action="store_true", help="run no network: no confusion, calibration "
         "and pictures")  # fmt: skip
-    return made
+    return command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the page."""
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, with numbers that can be."""
     command = parser()
     options = command.parse_args(argv)
     if options.images is not None and options.images < 1:
         command.error(f"--images is at least 1, not {options.images}")
-    try:
-        write(options)
-    except Exception as error:
-        from uda.engine.failures import explained
-
-        told = explained(error)
-        if told is None:
-            raise
-        print(told, file=sys.stderr)
-        return 1
-    return 0
+    return options
 
 
-def write(options: argparse.Namespace) -> None:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 with the reason on standard error."""
+    return exit_status(run, argv)
+
+
+def run(argv: Sequence[str] | None = None) -> None:
     """Read the runs, run their networks, write the page."""
+    options = parsed(argv)
     from mmengine.logging import MMLogger
 
     if not MMLogger.check_instance_created("report"):
@@ -68,14 +66,15 @@ def write(options: argparse.Namespace) -> None:
         inference=not options.no_inference,
     )
     # `work_dirs/demo/*` finds the last report as well.
-    runs = [run for run in options.runs if Path(run).resolve() != Path(options.out).resolve()]
-    gathered = gather(runs, wishes, say=_say)
+    folders = [one for one in options.runs if Path(one).resolve() != Path(options.out).resolve()]
+    gathered = gather(folders, wishes, say=say)
     write_page(report_page(gathered), options.out)
     for problem in gathered.problems:
-        _say(f"note: {problem}")
+        say(f"note: {problem}")
     size = Path(options.out).stat().st_size / 2**20
-    _say(f"report in {options.out} ({size:.1f} MiB)")
+    say(f"report in {options.out} ({size:.1f} MiB)")
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line of progress, at once also where output goes to a file."""
     print(text, flush=True)

@@ -12,7 +12,9 @@ SCALARS = Path("vis_data", "scalars.json")
 # They say the same as the step, or what is still to come.
 _REPEATED = frozenset({"eta", "iter", "epoch", "step"})
 # They differ between any two runs.
-NOT_COMPARED = frozenset({"time", "data_time", "memory"}) | _REPEATED
+_COSTS = frozenset({"time", "data_time", "memory"})
+_COST_KINDS = ("time/", "memory/")
+NOT_COMPARED = _COSTS | _REPEATED
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def read_log(folder: str | Path, record: Mapping[str, Any], *, costs: bool = Fal
             continue
         _forget_after(log, start)
         for line in _lines(Path(folder) / session["log"] / SCALARS):
-            _add(log, line, _REPEATED if costs else NOT_COMPARED)
+            _add(log, line, costs)
     return log
 
 
@@ -59,11 +61,13 @@ def _forget_after(log: RunLog, start: int) -> None:
             del kept[iteration]
 
 
-def _add(log: RunLog, line: Mapping[str, Any], skipped: frozenset[str]) -> None:
+def _add(log: RunLog, line: Mapping[str, Any], costs: bool) -> None:
     numbers = {
         name: value
         for name, value in line.items()
-        if name not in skipped and isinstance(value, (int, float))
+        if isinstance(value, (int, float))
+        and name not in _REPEATED
+        and (costs or not (name in _COSTS or name.startswith(_COST_KINDS)))
     }
     # mmengine logs the learning rate with every line of training and with no other.
     target = log.training if "lr" in line else log.scores

@@ -97,6 +97,7 @@ def loss_section(gathered: Gathered) -> Section:
     for group in gathered.all_groups:
         own = [
             *_kind(gathered, group, "loss", f"Losses of {group.label} by term", "loss"),
+            *_rates(group),
             *_kind(gathered, group, "accuracy", f"Accuracy in training, {group.label}", "%"),
         ]
         if own:
@@ -205,6 +206,13 @@ def _lines(group: Group, names: Sequence[str], title: str, y_label: str) -> list
         if area:
             areas[name] = area
     return curve_chart(lines, title, y_label=y_label, areas=areas)
+
+
+def _rates(group: Group) -> list[Part]:
+    """Learning rates by what learns at them, where a hook logged them."""
+    logged = {step: line for run in group.runs for step, line in run.log.training.items()}
+    names = [name for name in names_of(logged, "rate") if "/" in name]
+    return _lines(group, names, f"Learning rates of {group.label}", "rate")
 
 
 def _unlabelled_scores(gathered: Gathered) -> list[Part]:

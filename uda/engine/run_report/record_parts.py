@@ -27,18 +27,18 @@ def cost_section(gathered: Gathered) -> Section:
     for run, label in _named(gathered):
         times = [line["time"] for line in run.log.training.values() if "time" in line]
         waits = [line["data_time"] for line in run.log.training.values() if "data_time" in line]
-        memory = [line["memory"] for line in run.log.training.values() if "memory" in line]
         rows.append([
             label,
             statistics.median(times) if times else None,
             100 * sum(waits) / sum(times) if waits and sum(times) else None,
             max([*run.log.training, *run.log.scores], default=None),
             _duration(run),
-            max(memory) if memory else None,
+            _highest(run, "memory/device", "memory"),
+            _highest(run, "memory/host"),
             _device(run),
         ])  # fmt: skip
     columns = ["run", "s an iteration", "waiting for data (%)", "iterations", "in all",
-               "peak memory (MiB)", "machine"]  # fmt: skip
+               "GPU memory (MiB)", "host memory (MiB)", "machine"]  # fmt: skip
     table = Table(columns, rows, "Seconds are the median of what was logged; memory is the GPU's, "
                   "a dash on a CPU. In all: from start to end, validation included.")  # fmt: skip
     parts: list[Part] = [table]
@@ -97,6 +97,15 @@ def _named(gathered: Gathered) -> list[tuple[ReportedRun, str]]:
         for group in gathered.all_groups
         for run in group.runs
     ]
+
+
+def _highest(run: ReportedRun, *names: str) -> float | None:
+    """The largest logged value of the first name that was logged."""
+    for name in names:
+        found = [line[name] for line in run.log.training.values() if name in line]
+        if found:
+            return max(found)
+    return None
 
 
 def _phases(group: Group) -> list[Part]:

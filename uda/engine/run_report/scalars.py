@@ -34,14 +34,14 @@ def kind_of(name: str) -> Kind:
         return "time"
     if first.startswith("memory"):
         return "memory"
-    if last == "lr" or last.endswith("_lr"):
+    if first == "lr" or last == "lr" or last.endswith("_lr"):
         return "rate"
     if last.startswith("acc"):
         return "accuracy"
     in_pass = bool(rest) and any(_PASSES.fullmatch(part) for part in name.split("/")[:-1])
     if name == "loss" or (in_pass and _TERMS.fullmatch(last)) or last.endswith("loss"):
         return "loss"
-    if _HEALTH.search(name):
+    if "classes" in name.split("/") or _HEALTH.search(name):
         return "health"
     return "loss" if in_pass else "other"
 
@@ -89,10 +89,11 @@ def by_class(
     >>> by_class(["a/kept", "a/kept.road", "a/kept.sky"], ["road", "sky"])
     (['a/kept'], {'a/kept': {'road': 'a/kept.road', 'sky': 'a/kept.sky'}})
     """
+    plain = [name.replace("/", "-") for name in classes]  # as logged names have them
     single: list[str] = []
     found: dict[str, dict[str, str]] = {}
     for name in names:
-        ending = next((k for k in classes if name.endswith((f".{k}", f"/{k}"))), None)
+        ending = next((k for k in plain if name.endswith((f".{k}", f"/{k}"))), None)
         if ending is None:
             single.append(name)
         else:
