@@ -39,8 +39,8 @@ def cost_section(gathered: Gathered) -> Section:
         ])  # fmt: skip
     columns = ["run", "s an iteration", "waiting for data (%)", "iterations", "in all",
                "GPU memory (MiB)", "host memory (MiB)", "machine"]  # fmt: skip
-    table = Table(columns, rows, "Seconds are the median of what was logged; memory is the GPU's, "
-                  "a dash on a CPU. In all: from start to end, validation included.")  # fmt: skip
+    table = Table(columns, rows, "Seconds are the median of what was logged, memory the most. "
+                  "In all: from start to end, validation included.")  # fmt: skip
     parts: list[Part] = [table]
     charts: list[Part] = []
     for name in ("time", "memory"):
