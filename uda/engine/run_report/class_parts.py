@@ -71,8 +71,8 @@ def _unmeasured(gathered: Gathered) -> str:
 
 
 def _class_table(gathered: Gathered) -> Table:
-    with_base = gathered.source_only is not None
-    base, *others = gathered.subjects if with_base else [None, *gathered.subjects]
+    base = gathered.subjects[0] if gathered.source_only is not None else None
+    others = [subject for subject in gathered.subjects if subject != base]
     columns = ["class", *([base.label] if base else [])]
     for subject in others:
         columns += [subject.label, *(["change"] if base else [])]
@@ -84,11 +84,10 @@ def _class_table(gathered: Gathered) -> Table:
             found = gathered.class_iou(subject, name)
             row.append(told(found))
             if base:
-                known = found is not None and start is not None
-                row.append(f"{found.mean - start.mean:+.1f}" if known else None)
+                row.append(f"{found.mean - start.mean:+.1f}" if found and start else None)
         rows.append(row)
-    return Table(columns, rows, "IoU (%) and the change from source-only in points."
-                 if base else "IoU (%).")  # fmt: skip
+    change = "IoU (%) and the change from source-only in points." if base else "IoU (%)."
+    return Table(columns, rows, change)
 
 
 def _findings(gathered: Gathered) -> list[Part]:

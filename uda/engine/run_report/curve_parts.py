@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from uda.engine.run_report.groups import Group
@@ -65,21 +66,21 @@ def over_seeds(group: Group, name: str, *, scores: bool = False) -> tuple[list[P
         scores: Of validations, not of training.
 
     Returns:
-        Points at the iterations that any run has; the area is empty for a single run.
+        Points at the iterations that any run has a finite number of; no area for a single run.
     """
     logs = [run.log.scores if scores else run.log.training for run in group.runs]
     found: dict[int, list[float]] = {}
     for log in logs:
-        for step, line in log.items():
-            if name in line:
-                found.setdefault(step, []).append(line[name])
+        for step, logged in log.items():
+            if math.isfinite(logged.get(name, math.nan)):
+                found.setdefault(step, []).append(logged[name])
     steps = sorted(found)
-    line = thinned([(step, sum(found[step]) / len(found[step])) for step in steps])
+    mean = thinned([(step, sum(found[step]) / len(found[step])) for step in steps])
     if len(logs) < 2:
-        return line, []
+        return mean, []
     low = thinned([(step, min(found[step])) for step in steps])
     high = thinned([(step, max(found[step])) for step in steps])
-    return line, [
+    return mean, [
         (at, float(lowest or 0), float(highest or 0))
         for (at, lowest), (_, highest) in zip(low, high, strict=True)
     ]

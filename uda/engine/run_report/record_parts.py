@@ -11,7 +11,7 @@ from typing import Any
 from uda.engine.run_report.curve_parts import curve_chart, over_seeds
 from uda.engine.run_report.groups import Group
 from uda.engine.run_report.reading import ReportedRun
-from uda.engine.run_report.scalars import names_of
+from uda.engine.run_report.scalars import Kind, names_of
 from uda.engine.run_report.subjects import Gathered
 from uda.reports import Columns, Details, Part, Section, Style, Table, Text
 from uda.reports.charts import COLOURS
@@ -66,10 +66,10 @@ def record_section(gathered: Gathered) -> Section:
         *_differences(gathered),
     ]
     for group in gathered.all_groups:
-        parts.append(Details(f"All settings of {group.label}", [_settings(group.first)]))
+        parts.append(Details(f"All settings of {group.label}", [_settings(group)]))
     for run, label in _named(gathered):
         if run.record is not None:
-            parts.append(Details(f"Record of {label}", _record_parts(run.record)))
+            parts.append(Details(f"Record of {label}", _record_parts(run.record, label)))
     return Section("Settings and record", parts)
 
 
@@ -112,8 +112,9 @@ def _phases(group: Group) -> list[Part]:
     """Times and memory that a hook logged by part of the iteration."""
     logged = {step: line for run in group.runs for step, line in run.log.training.items()}
     parts: list[Part] = []
-    for kind, unit in (("time", "s"), ("memory", "MiB")):
-        names = [name for name in names_of(logged, kind) if "/" in name]  # type: ignore[arg-type]
+    kinds: list[tuple[Kind, str]] = [("time", "s"), ("memory", "MiB")]
+    for kind, unit in kinds:
+        names = [name for name in names_of(logged, kind) if "/" in name]
         lines = {name: over_seeds(group, name)[0] for name in names}
         parts += curve_chart(lines, f"{kind.capitalize()} by part, {group.label}", y_label=unit)
     return parts
@@ -159,9 +160,10 @@ def _record_row(run: ReportedRun, label: str) -> list[Cell]:
 
 def _differences(gathered: Gathered) -> list[Part]:
     """Settings in which groups differ from the first one."""
-    first, *others = [group for group in gathered.all_groups if group.first.settings] or [None]
-    if first is None or not others:
+    known = [group for group in gathered.all_groups if group.first.settings]
+    if len(known) < 2:
         return []
+    first, *others = known
     base = _compared(first.first)
     found: dict[str, dict[str, str]] = {}
     for group in others:
@@ -187,14 +189,14 @@ def _told(value: Any) -> str:
     return text if len(text) <= 160 else text[:159] + "…"
 
 
-def _settings(run: ReportedRun) -> Part:
-    if not run.settings:
+def _settings(group: Group) -> Part:
+    if not group.first.settings:
         return Text("They are not known.")
-    return Table(["setting", "value"], [list(row) for row in flattened(run.settings)],
-                 "The config as it was used.", words=2)  # fmt: skip
+    return Table(["setting", "value"], [list(row) for row in flattened(group.first.settings)],
+                 f"The config of {group.label} as it was used.", words=2)  # fmt: skip
 
 
-def _record_parts(record: Mapping[str, Any]) -> list[Part]:
+def _record_parts(record: Mapping[str, Any], label: str) -> list[Part]:
     facts = {
         name: record.get(name)
         for name in ("seed", "precision", "launcher", "world_size", "determinism", "environment",
@@ -209,8 +211,13 @@ def _record_parts(record: Mapping[str, Any]) -> list[Part]:
     columns = ["session", "started", "ended", "outcome", "reason", "from", "to", "command",
                "changes"]  # fmt: skip
     return [
-        Table(columns, sessions, "Sessions: the first start and each restart."),
-        Table(["fact", "value"], [list(row) for row in flattened(facts)], "Facts.", words=2),
+        Table(columns, sessions, f"Sessions of {label}: the first start and each restart."),
+        Table(
+            ["fact", "value"],
+            [list(row) for row in flattened(facts)],
+            f"Facts of {label}.",
+            words=2,
+        ),
     ]
 
 

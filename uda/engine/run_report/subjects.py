@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -112,8 +112,8 @@ class Gathered:
             subject, lambda one: float(iou_from_matrix(one.matrix)[number])
         )
 
-    def _measured(self, subject: Subject, score: object) -> Spread | None:
-        found = [score(one) for one in self.assessed(subject) if one.labelled]  # type: ignore[operator]
+    def _measured(self, subject: Subject, score: Callable[[Assessment], float]) -> Spread | None:
+        found = [score(one) for one in self.assessed(subject) if one.labelled]
         return spread_of(100 * value for value in found if value == value)
 
     @property
