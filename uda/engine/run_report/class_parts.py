@@ -11,10 +11,10 @@ _LOW = 10.0  # IoU in percent below which a class is said to have failed
 _LOSS = 5.0  # points of IoU that a class may lose before it is said
 
 
-def score_section(gathered: Gathered) -> Section:
-    """The mIoU of each network: mean, spread and every seed, and the gain."""
+def score_section(gathered: Gathered) -> Section | None:
+    """The mIoU of each network: mean, spread, seeds, gain; None where nothing was measured."""
     if not gathered.measured:
-        return Section("Scores", [Notice(_unmeasured(gathered))])
+        return None
     seeds = [run.seed for subject in gathered.subjects for run in subject.group.runs]
     columns = list(dict.fromkeys(seeds))
     rows: list[list[Cell]] = []
@@ -57,8 +57,10 @@ def class_section(gathered: Gathered) -> Section | None:
     return Section("Classes", parts)
 
 
-def _unmeasured(gathered: Gathered) -> str:
-    """Why there is no score."""
+def unmeasured(gathered: Gathered) -> str | None:
+    """Why there is no score; None if there is one."""
+    if gathered.measured:
+        return None
     if any(run.is_validated for run in gathered.runs):
         return (
             "Nothing has been measured on the target yet: no run came to its first validation, "
@@ -72,7 +74,7 @@ def _unmeasured(gathered: Gathered) -> str:
 
 def _class_table(gathered: Gathered) -> Table:
     base = gathered.subjects[0] if gathered.source_only is not None else None
-    others = [subject for subject in gathered.subjects if subject != base]
+    others = gathered.subjects[1:] if base else gathered.subjects
     columns = ["class", *([base.label] if base else [])]
     for subject in others:
         columns += [subject.label, *(["change"] if base else [])]

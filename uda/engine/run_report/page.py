@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from uda.engine.run_report.class_parts import class_section, score_section
+from uda.engine.run_report.class_parts import class_section, score_section, unmeasured
 from uda.engine.run_report.curve_parts import (
     health_section,
     loss_section,
@@ -50,7 +50,7 @@ def report_page(gathered: Gathered) -> Page:
     if gathered.groups and gathered.source_only is not None:
         names += " against source-only"
     count = len(gathered.runs)
-    lead = f"{count} run{'s' * (count > 1)}. Scores, confusion and images are of the target."
+    lead = f"{count} run{'s' * (count > 1)}. Scores and images are of the target."
     return Page(f"Training report: {names}", [one for one in sections if one is not None], lead)
 
 
@@ -67,12 +67,17 @@ def _glance(gathered: Gathered) -> Section:
     if gathered.skipped:
         told = "Networks were not run (--no-inference): no confusion, calibration and pictures."
         parts.append(Notice(told))
+    if not parts:
+        told = "All runs have completed, and everything they left could be read."
+        parts.append(Notice(told, "good"))
+    why = unmeasured(gathered)
+    if why is not None:
+        parts.insert(0, Notice(why))
     subjects = gathered.subjects
     cards = [card for subject in subjects for card in _score_cards(gathered, subject)]
     cards += [card for subject in subjects for card in _calibration_card(gathered, subject)]
-    if not parts and cards:
-        told = "All runs have completed, and everything they left could be read."
-        parts.append(Notice(told, "good"))
+    if why is not None:
+        cards += [card for subject in subjects for card in _confidence_card(gathered, subject)]
     return Section("At a glance", [*parts, Cards(cards)] if cards else parts)
 
 
@@ -94,3 +99,11 @@ def _calibration_card(gathered: Gathered, subject: Subject) -> list[Card]:
     bins = torch.from_numpy(np.sum([one.bins for one in found], axis=0))
     error = 100 * expected_calibration_error(bins)
     return [Card(f"{error:.1f} %", f"calibration error, {subject.label}", "0 is perfect")]
+
+
+def _confidence_card(gathered: Gathered, subject: Subject) -> list[Card]:
+    """For want of a score."""
+    found = [float(one.confidence.mean()) for one in gathered.assessed(subject)]
+    if not found:
+        return []
+    return [Card(f"{100 * np.mean(found):.1f} %", f"mean confidence, {subject.label}")]
