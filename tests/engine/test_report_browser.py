@@ -194,6 +194,9 @@ def test_it_can_be_printed(tab: Browser, page: Path) -> None:
     assert tab.ask("getComputedStyle(document.querySelector('nav')).display") == "none"
     assert tab.ask("getComputedStyle(document.querySelector('.scroll')).overflowX") == "visible"
     assert tab.ask(FAINT) == []
+    tables = "[...document.querySelectorAll('table')].filter(node => node.checkVisibility())"
+    tab.resize(760, 1000)  # what remains of a sheet of A4 beside its margins
+    assert tab.ask(f"{tables}.every(n => n.getBoundingClientRect().right <= innerWidth)")
     printed = tab.printed()
     assert printed[:5] == b"%PDF-"
     assert len(printed) > 10_000
