@@ -95,7 +95,7 @@ def read_run(folder: str | Path) -> ReportedRun:
         )
     problems: list[str] = []
     try:
-        record: dict[str, Any] | None = read_record(path)
+        record: dict[str, Any] | None = _with_config(read_record(path))
     except (OSError, ValueError) as error:
         record = None
         problems.append(f"{error} Settings and logs are read without it.")
@@ -110,6 +110,14 @@ def read_run(folder: str | Path) -> ReportedRun:
     settings = _settings(record, file, problems)
     name = Path(record["config"]["file"]).stem if record else (file or path).stem
     return ReportedRun(path, name or path.name, record, settings, log, tuple(problems))
+
+
+def _with_config(record: dict[str, Any]) -> dict[str, Any]:
+    """The record, if it says what the run was configured by."""
+    config = record.get("config")
+    if not (isinstance(config, Mapping) and {"file", "settings"} <= config.keys()):
+        raise ValueError("The record run.json is damaged: it does not say which config was used.")
+    return record
 
 
 def _config_file(folder: Path, record: Mapping[str, Any] | None) -> Path | None:
