@@ -161,6 +161,19 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 
+def short(value: float) -> str:
+    """A number of at most about six letters.
+
+    >>> short(0.00015), short(0.25), short(5e-05), short(1200000.0)
+    ('1.5e-4', '0.25', '5e-5', '1.2e6')
+    """
+    text = f"{value:g}"
+    if len(text) <= 6 and "e" not in text:
+        return text
+    digits, exponent = f"{value:.1e}".split("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
 def _looks(lines: Mapping[str, object], styles: Mapping[str, Style]) -> dict[str, Style]:
     return {
         name: styles.get(name, Style(number % COLOURS, dashed=number >= COLOURS))
@@ -188,7 +201,9 @@ def _axes(x: _Scale, y: _Scale, x_label: str, y_label: str, frame: Frame) -> lis
         at = y(value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" '
                      f'y2="{at:.1f}"/>')  # fmt: skip
-        parts.append(f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{value:g}</text>')
+        parts.append(
+            f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{short(value)}</text>'
+        )
     for value in ticks(x.low, x.high, max(3, round(frame.width / 90))):
         # A number at the very end would be cut off.
         anchor = "end" if x(value) > right - 14 else "middle"

@@ -26,6 +26,7 @@ from uda.reports.charts import COLOURS, Point
 
 FRAME = Frame(440, 270)
 _ROWS = 12  # of a table of values
+_CELLS = 60  # of a strip; each is an element of the page
 Area = list[tuple[float, float, float]]
 
 
@@ -185,10 +186,11 @@ def _kind(gathered: Gathered, group: Group, kind: Kind, title: str, y_label: str
             told = last.replace("_", " ")
             parts += _lines(group, names, f"{told.capitalize()}, {title}", y_label or told)
     for name, members in each.items():
-        rows = {label: series(group.first.log.training, key) for label, key in members.items()}
+        log = group.first.log.training
+        rows = {label: thinned(series(log, key), _CELLS) for label, key in members.items()}
         shown = f"{name} of each class, {title}"
         svg = strip_chart(rows, title=shown, x_label="iteration")
-        parts.append(Stack([Chart(svg, "Darker is more.", shown), values(rows, shown)]))
+        parts.append(Stack([Chart(svg, title=shown), values(rows, shown)]))
     return parts
 
 

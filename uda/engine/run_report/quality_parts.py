@@ -48,8 +48,8 @@ def confusion_section(gathered: Gathered) -> Section | None:
         return None
     text = Text(
         "A row is a true class: how many percent of its pixels were predicted as each class. The "
-        "diagonal is what was found. A column that is dark off the diagonal is a class that "
-        "swallows others."
+        "diagonal is what was found. A column that is shaded off the diagonal is a class "
+        "that swallows others."
     )
     return Section("Confusion", [text, *parts, *hidden])
 
