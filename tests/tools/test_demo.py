@@ -32,7 +32,9 @@ def test_demo_runs_anywhere(tmp_path: Path) -> None:
     assert {path.name for path in runs.iterdir()} == {
         "toycity_categories_source_only",
         "toycity_categories_daformer",
+        "report.html",
     }
+    assert "The report stands in work_dirs/demo/report.html; open it" in done.stdout
 
 
 def test_other_data_is_one_sentence(tmp_path: Path) -> None:

@@ -65,7 +65,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     print(f"ToyCity in {data}: {time.monotonic() - started:.0f} s", flush=True)
     train(options.work_dir, options.iterations, data)
     rows = scores(options.work_dir)
+    report = write_report(options.work_dir)
     show(rows, time.monotonic() - started)
+    print(f"The report stands in {report}; open it in a browser.")
 
 
 def generate(folder: Path, images: Sequence[int]) -> Path:
@@ -97,7 +99,10 @@ def train(work_dir: Path, iterations: int, data: Path) -> None:
             sys.executable, str(PROJECT / "tools/train.py"), str(PROJECT / config),
             "--work-dir", str(folder),
             "--cfg-options", f"train_cfg.max_iters={iterations}",
-            f"train_cfg.val_interval={iterations}", *data_options(data, name),
+            # Often enough for curves in the report.
+            f"train_cfg.val_interval={max(1, iterations // 3)}",
+            f"default_hooks.logger.interval={max(1, iterations // 30)}",
+            *data_options(data, name),
         ]  # fmt: skip
         with (folder / "output.txt").open("w") as log:
             processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -134,6 +139,17 @@ def scores(work_dir: Path) -> dict[str, dict[str, float]]:
                 label = name if name == "source-only" else f"{name} ({network})"
                 rows[label] = {k[len(prefix) :]: v for k, v in last.items() if k.startswith(prefix)}
     return rows
+
+
+def write_report(work_dir: Path) -> Path:
+    """The page about both runs."""
+    from uda.commands import report
+
+    page = work_dir / "report.html"
+    runs = [str(work_dir / Path(config).stem) for config in RUNS.values()]
+    if report.main([*runs, "--out", str(page)]) != 0:
+        raise ValueError("the report could not be written")
+    return page
 
 
 def show(rows: dict[str, dict[str, float]], seconds: float) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 SCALARS = Path("vis_data", "scalars.json")
-# They differ between any two runs, or say the same as the step.
-NOT_COMPARED = frozenset({"time", "data_time", "eta", "memory", "iter", "epoch", "step"})
-_NOT_COMPARED_KINDS = ("time/", "memory/")
+# They say the same as the step, or what is still to come.
+_REPEATED = frozenset({"eta", "iter", "epoch", "step"})
+# They differ between any two runs.
+_COSTS = frozenset({"time", "data_time", "memory"})
+_COST_KINDS = ("time/", "memory/")
+NOT_COMPARED = _COSTS | _REPEATED
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class RunLog:
     scores: dict[int, dict[str, float]] = field(default_factory=dict)
 
 
-def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
-    """The log of a run without the times.
+def read_log(folder: str | Path, record: Mapping[str, Any], *, costs: bool = False) -> RunLog:
+    """The log of a run, without the times unless they are asked for.
 
     A session that went on from iteration n repeats what came after n: lines of the sessions before
     it are dropped there, even if it logged at other iterations.
@@ -36,6 +39,7 @@ def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
     Args:
         folder: The run's folder.
         record: Its record, which names the sessions' folders; others are no part of this run.
+        costs: Keep seconds an iteration and memory (MiB), which differ between any two runs.
 
     Raises:
         ValueError: A line is no JSON object; a last line that a killed process left is passed over.
@@ -47,7 +51,7 @@ def read_log(folder: str | Path, record: Mapping[str, Any]) -> RunLog:
             continue
         _forget_after(log, start)
         for line in _lines(Path(folder) / session["log"] / SCALARS):
-            _add(log, line)
+            _add(log, line, costs)
     return log
 
 
@@ -57,13 +61,13 @@ def _forget_after(log: RunLog, start: int) -> None:
             del kept[iteration]
 
 
-def _add(log: RunLog, line: Mapping[str, Any]) -> None:
+def _add(log: RunLog, line: Mapping[str, Any], costs: bool) -> None:
     numbers = {
         name: value
         for name, value in line.items()
-        if name not in NOT_COMPARED
-        and not name.startswith(_NOT_COMPARED_KINDS)
-        and isinstance(value, (int, float))
+        if isinstance(value, (int, float))
+        and name not in _REPEATED
+        and (costs or not (name in _COSTS or name.startswith(_COST_KINDS)))
     }
     # mmengine logs the learning rate with every line of training and with no other.
     target = log.training if "lr" in line else log.scores

@@ -1,0 +1,1 @@
+"""What finished, unfinished and damaged runs left behind, gathered for one page."""
