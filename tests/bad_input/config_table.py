@@ -214,8 +214,9 @@ TOGETHER = [
     settings(
         "validation without labels",
         {"val_dataloader.dataset.label_dir": None},
-        "{root}/config.py: val_dataloader.dataset has no label_dir: scores need labels; without "
-        "any, set val_dataloader, val_evaluator and val_cfg to None.",
+        "{root}/config.py: val_dataloader.dataset has no label_dir: LoadLabel in its pipeline "
+        "needs one; without labels take LoadLabel out, and scores that need none are logged "
+        "(docs/checkpoint_choice.md).",
     ),
     settings(
         "validation without LoadLabel",

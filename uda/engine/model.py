@@ -22,6 +22,8 @@ from uda.engine.log import DeviceScalars
 from uda.engine.number_watch import NumberWatch
 from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
+from uda.evaluation.label_free.metric import IMAGE_NUMBER, SUMS
+from uda.evaluation.label_free.sums import PredictionSums
 from uda.methods import Method
 from uda.models import SegmentationNetwork
 from uda.models.batch_norm import BatchNorm
@@ -130,6 +132,10 @@ class DomainAdaptation(BaseModel):
         start: Weights that the student starts from, in place of those of `network`:
             `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
             any method. Everything else starts afresh, other than with `load_from`.
+
+    Attributes:
+        describe: Makes, of the logits (K, H, W) and the number of an image, the sums that scores
+            without labels need (`LabelFreeScores`); validation sets it. None: none are made.
     """
 
     method: Method
@@ -174,6 +180,7 @@ class DomainAdaptation(BaseModel):
         self.watch = NumberWatch()
         self.iteration = 0
         self.live: watching.Watch | None = None  # of a hook, if somebody watches
+        self.describe: Callable[[Tensor, int], PredictionSums] | None = None
         self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
@@ -243,6 +250,7 @@ class DomainAdaptation(BaseModel):
 
         The first network's prediction is `pred_sem_seg`, as mmseg's tools expect it; that of
         another network `<name>_pred_sem_seg`. `pred_network` in the metainfo names the first.
+        `<name>_sums` are what `describe` makes of a network's logits.
         """
         if mode != "predict":
             raise ValueError(
@@ -260,7 +268,13 @@ class DomainAdaptation(BaseModel):
             predictions[name] = [result.pred_sem_seg for result in results]
             samples = results
             for result in results:
-                result.pop("seg_logits", None)
+                if self.describe is not None:
+                    number = result.metainfo[IMAGE_NUMBER]
+                    sums = self.describe(result.seg_logits.data, number)
+                    result.set_data({SUMS.format(name): sums})
+                del (
+                    result.seg_logits
+                )  # `pop` would leave them: the sample keeps them as _seg_logits
         for name, maps in predictions.items():
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):

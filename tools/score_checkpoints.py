@@ -1,0 +1,7 @@
+"""Score all kept checkpoints of runs without labels: `python tools/score_checkpoints.py RUN`."""
+
+import sys
+
+from uda.commands.score_checkpoints import main
+
+sys.exit(main())
