@@ -272,9 +272,8 @@ class DomainAdaptation(BaseModel):
                     number = result.metainfo[IMAGE_NUMBER]
                     sums = self.describe(result.seg_logits.data, number)
                     result.set_data({SUMS.format(name): sums})
-                del (
-                    result.seg_logits
-                )  # `pop` would leave them: the sample keeps them as _seg_logits
+                # `pop` would leave them in memory: the sample keeps them as _seg_logits.
+                del result.seg_logits
         for name, maps in predictions.items():
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):
