@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from uda.commands._parser import command_parser
+from uda.commands._status import exit_status
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     from uda._options import ConfigOptions
 
-    command = argparse.ArgumentParser(
-        prog="python tools/score_checkpoints.py",
+    command = command_parser(
+        "score_checkpoints",
         description="Score the kept checkpoints of runs on target images without any label, and "
         "rank them by each score. With --miou, labels tell how well the scores rank.",
-        epilog="example: python tools/score_checkpoints.py work_dirs/mine --on dusk --miou",
+        example="work_dirs/mine --on dusk --miou",
     )
     add = command.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="folder of a run, or a checkpoint")
@@ -36,28 +39,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score, and show the tables. Exit status 0, or 1 with a sentence on standard error."""
+    """Exit status: 0 done, 1 with the reason on standard error."""
+    return exit_status(run, argv)
+
+
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, checked against each other."""
     command = parser()
     options = command.parse_args(argv)
     if options.limit is not None and options.limit < 1:
         command.error(f"--limit has to be at least 1, got {options.limit}")
     if options.on and options.images:
         command.error("--on and --images both say which images: give one of them")
-    try:
-        run(options)
-    except Exception as error:
-        from uda.engine.failures import explained
-
-        told = explained(error)
-        if told is None:
-            raise
-        print(told, file=sys.stderr)
-        return 1
-    return 0
+    return options
 
 
-def run(options: argparse.Namespace) -> None:
+def run(argv: Sequence[str] | None = None) -> None:
     """Score all checkpoints, then show and write what came of it."""
+    options = parsed(argv)
     from uda.engine.checkpoint_choice import choose, to_json
     from uda.files import write_atomically
 
