@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from uda.engine.best_score import label_free_names, needs_labels
+from uda.engine.best_score import direction, label_free_names, needs_labels
 
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
@@ -131,11 +131,16 @@ def _has_labels(dataset: Mapping[str, Any]) -> bool:
 
 
 def _best(config: Mapping[str, Any]) -> Iterator[str]:
-    """A best checkpoint by a score that validation will not give would be an error after hours."""
+    """A best checkpoint by a score that no validation gives would be an error after hours."""
     wanted = _part(_part(config, "default_hooks"), "checkpoint").get("save_best")
     if not isinstance(wanted, str):
         return
     place = f"default_hooks.checkpoint.save_best={wanted!r}"
+    try:
+        direction(wanted)
+    except ValueError as error:
+        yield f"default_hooks: {error}"
+        return
     validation = _part(config, "val_dataloader")
     if not validation or not config.get("val_evaluator"):
         yield f"{place} needs a validation: set val_dataloader, val_evaluator and val_cfg."

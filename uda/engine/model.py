@@ -132,10 +132,6 @@ class DomainAdaptation(BaseModel):
         start: Weights that the student starts from, in place of those of `network`:
             `dict(checkpoint="work_dirs/warm_up/iter_40000.pth", network="student")`, of a run by
             any method. Everything else starts afresh, other than with `load_from`.
-
-    Attributes:
-        describe: Makes, of the logits (K, H, W) and the number of an image, the sums that scores
-            without labels need (`LabelFreeScores`); validation sets it. None: none are made.
     """
 
     method: Method
@@ -180,6 +176,7 @@ class DomainAdaptation(BaseModel):
         self.watch = NumberWatch()
         self.iteration = 0
         self.live: watching.Watch | None = None  # of a hook, if somebody watches
+        # What scores without labels need of an image's logits; validation sets it.
         self.describe: Callable[[Tensor, int], PredictionSums] | None = None
         self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
