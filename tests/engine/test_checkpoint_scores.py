@@ -89,7 +89,7 @@ def test_command_with_labels(run: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert content["network"] == "teacher"
     true = [one["mIoU"]["teacher"] for one in content["checkpoints"]]
     for choice in content["choices"].values():
-        assert choice["regret"] == pytest.approx(max(true) - true[choice["index"]])
+        assert choice["regret"] == pytest.approx(max(true) - true[choice["chosen"]])
     assert set(content["choices"]) >= {"entropy", "agreement"}
 
 
@@ -153,7 +153,7 @@ def test_choose_values() -> None:
     results = [result(1, entropy=0.1, information=0.5), result(2, entropy=0.2, information=0.9)]
     choices = choose(results, "student")
     assert list(choices) == ["entropy", "information"]
-    assert [choices[name].index for name in choices] == [0, 1]
+    assert [choices[name].chosen for name in choices] == [0, 1]
     assert [choices[name].regret for name in choices] == [1, 0]
     with pytest.raises(ValueError, match=r"iter_1.pth has no teacher to rank; it has: student"):
         choose(results, "teacher")
@@ -181,7 +181,7 @@ def test_json_has_no_nan() -> None:
     results = [result(1, entropy=float("nan")), result(2, entropy=0.5)]
     content = json.loads(to_json(results, choose(results, "student"), network="student", images=""))
     assert content["checkpoints"][0]["scores"] == {"student/entropy": None}
-    assert content["choices"]["entropy"]["index"] == 1
+    assert content["choices"]["entropy"]["chosen"] == 1
 
 
 def test_images_of_other_sizes(run: Path, tmp_path: Path) -> None:

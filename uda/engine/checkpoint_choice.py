@@ -101,8 +101,8 @@ def choice_table(
         if known is not None:
             figures = (choice.spearman, choice.kendall)
             cells = ["-" if math.isnan(value) else f"{value:+.2f}" for value in figures]
-            cells += [f"{known[choice.index]:.2f}", f"{choice.regret:.2f}"]
-        table.add_row(name, names[choice.index], *cells)
+            cells += [f"{known[choice.chosen]:.2f}", f"{choice.regret:.2f}"]
+        table.add_row(name, names[choice.chosen], *cells)
     if known is not None:
         mean = sum(known) / len(known)
         last = [(LAST, names[-1], known[-1])] if len(_folders(results)) == 1 else []
@@ -153,7 +153,7 @@ def to_json(
         "choices": {
             name: {
                 "better": SCORES[name].better,
-                "checkpoint": str(results[choice.index].checkpoint),
+                "checkpoint": str(results[choice.chosen].checkpoint),
                 **_plain(choice._asdict()),
             }
             for name, choice in choices.items()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmseg.registry import DATASETS
 from torch import Tensor
 
@@ -164,10 +165,10 @@ def score_checkpoint(
     """
     group = deployed_group(config)
     # A deploy checkpoint holds one network and knows its name.
-    held = held_networks(read_state_dict(checkpoint), group) or [None]
+    held: list[Any] = [*held_networks(read_state_dict(checkpoint), group)] or [None]
     networks = [load_network(config, checkpoint, name) for name in held]
     free = LabelFreeScores()
-    metrics = [free, SegmentationMetric()] if labelled else [free]
+    metrics: list[BaseMetric] = [free, SegmentationMetric()] if labelled else [free]
     for metric in metrics:
         metric.dataset_meta = dataset.metainfo
     for number, data in enumerate(one_by_one(dataset, workers)):

@@ -61,7 +61,7 @@ class PromptValLoop(ValLoop):
             return {}
         return scores
 
-    def run_iter(self, idx: int, data_batch: Sequence[dict[str, Any]]) -> None:
+    def run_iter(self, idx: int, data_batch: Any) -> None:
         """One batch, unless the run has been told to stop by now."""
         last = self.runner.iter >= self.runner.max_iters
         if not last and get_world_size() == 1 and is_told(self.runner):

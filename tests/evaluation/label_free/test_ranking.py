@@ -69,14 +69,14 @@ def test_correlations_parity(pairs: list[tuple[int, int]]) -> None:
 def test_rank_choices_values() -> None:
     """Lower is better: the last of the two lowest is chosen; the best truth is 4 points away."""
     choice = rank_choices([0.2, 0.1, 0.3, 0.1], "lower", truth=[50.0, 40.0, 44.0, 46.0])
-    assert choice.index == 3
+    assert choice.chosen == 3
     assert choice.ranks == [3, 1.5, 4, 1.5]
     assert choice.regret == 4.0
     # Goodness and truth: ranks 2 3.5 1 3.5 and 4 1 2 3.
     product = -0.5 * 1.5 + 1 * -1.5 + -1.5 * -0.5 + 1 * 0.5
     assert choice.spearman == pytest.approx(product / math.sqrt(4.5 * 5))
     higher = rank_choices([0.2, 0.1, 0.3, 0.1], "higher")
-    assert higher.index == 2
+    assert higher.chosen == 2
     assert all(math.isnan(value) for value in higher[2:])
 
 
@@ -84,7 +84,7 @@ def test_rank_choices_of_no_number() -> None:
     """NaN is the worst, in either direction."""
     for better in ("lower", "higher"):
         choice = rank_choices([math.nan, 0.5], better, truth=[30.0, 20.0])
-        assert choice.index == 1
+        assert choice.chosen == 1
         assert choice.ranks == [2, 1]
         assert choice.regret == 10
 

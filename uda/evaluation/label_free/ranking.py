@@ -14,7 +14,7 @@ class Choice(NamedTuple):
     """The checkpoint that a score chooses, and how well the score ranks all.
 
     Attributes:
-        index: Position of the chosen checkpoint; of equal scores the last.
+        chosen: Position of the chosen checkpoint; of equal scores the last.
         ranks: Of all checkpoints, 1 for the best; equal scores share the mean of their ranks.
         spearman: Rank correlation with the true mIoU, 1 for the same order, -1 for the reverse;
             NaN without truth, or where all scores or all truths are equal.
@@ -23,7 +23,7 @@ class Choice(NamedTuple):
             truth.
     """
 
-    index: int
+    chosen: int
     ranks: list[float]
     spearman: float
     kendall: float
@@ -44,7 +44,7 @@ def rank_choices(
         ValueError: There is no checkpoint.
 
     >>> choice = rank_choices([0.5, 0.3, 0.4], "lower", truth=[40.0, 42.0, 45.0])
-    >>> choice.index, choice.ranks, choice.spearman, choice.regret
+    >>> choice.chosen, choice.ranks, choice.spearman, choice.regret
     (1, [3.0, 1.0, 2.0], 0.5, 3.0)
     """
     if not values:
