@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from uda.commands.score_checkpoints import main
-from uda.engine.checkpoint_choice import checkpoint_table, choice_table, choose, to_json
+from uda.engine.checkpoint_choice import checkpoint_table, choice_table, choose, labels, to_json
 from uda.engine.checkpoint_scores import (
     CheckpointScores,
     config_of_run,
@@ -155,6 +155,8 @@ def test_choose_values() -> None:
     assert list(choices) == ["entropy", "information"]
     assert [choices[name].chosen for name in choices] == [0, 1]
     assert [choices[name].regret for name in choices] == [1, 0]
+    mixed = [result(1, entropy=0.1, agreement=90.0), result(2, entropy=0.2)]
+    assert list(choose(mixed, "student")) == ["entropy"]
     with pytest.raises(ValueError, match=r"iter_1.pth has no teacher to rank; it has: student"):
         choose(results, "teacher")
 
@@ -174,6 +176,19 @@ def test_tables_of_several_runs() -> None:
         assert ("b/iter_1.pth" in text) is not last
         assert ("last checkpoint" in text) is last
         assert "any checkpoint" in text
+
+
+def test_labels_values() -> None:
+    """The file's name, with folders where several runs are there, as many as are needed."""
+    cases = [
+        (["run/iter_1.pth", "run/iter_2.pth"], ["iter_1.pth", "iter_2.pth"]),
+        (["a/iter_1.pth", "b/iter_2.pth"], ["a/iter_1.pth", "b/iter_2.pth"]),
+        (["a/x/iter_1.pth", "b/x/iter_1.pth"], ["a/x/iter_1.pth", "b/x/iter_1.pth"]),
+        (["iter_1.pth", "iter_1.pth"], ["iter_1.pth", "iter_1.pth"]),
+    ]
+    for paths, wanted in cases:
+        found = labels([CheckpointScores(Path(path), 1, {}, {}) for path in paths])
+        assert found == wanted
 
 
 def test_json_has_no_nan() -> None:

@@ -21,7 +21,8 @@ LAST, CHANCE = "last checkpoint", "any checkpoint"
 def choose(results: Sequence[CheckpointScores], network: str) -> dict[str, Choice]:
     """What each score chooses among checkpoints, by the score's name.
 
-    What compares student and teacher ranks the teacher as well.
+    What compares student and teacher ranks the teacher as well. A score that one of the checkpoints
+    lacks, as one without a teacher does, is left out.
 
     Args:
         results: Of all checkpoints.
@@ -39,9 +40,10 @@ def choose(results: Sequence[CheckpointScores], network: str) -> dict[str, Choic
     known = truth(results, network)
     choices = {}
     for name, score in SCORES.items():
-        values = [value_of(result, name, network) for result in results]
-        if not all(math.isnan(value) for value in values):
-            choices[name] = rank_choices(values, score.better, known)
+        values = [result.scores.get(_key(name, network)) for result in results]
+        held = [value for value in values if value is not None]
+        if len(held) == len(results):
+            choices[name] = rank_choices(held, score.better, known)
     return choices
 
 
@@ -50,10 +52,8 @@ def networks_of(result: CheckpointScores) -> list[str]:
     return list(dict.fromkeys(name.partition("/")[0] for name in result.scores))
 
 
-def value_of(result: CheckpointScores, score: str, network: str) -> float:
-    """A score of a checkpoint for a network; NaN if it has none."""
-    owner = "student" if SCORES[score].of_pair else network
-    return result.scores.get(f"{owner}/{score}", math.nan)
+def _key(score: str, network: str) -> str:
+    return f"{'student' if SCORES[score].of_pair else network}/{score}"
 
 
 def truth(results: Sequence[CheckpointScores], network: str) -> list[float] | None:
@@ -75,7 +75,7 @@ def checkpoint_table(
         table.add_column("true mIoU", justify="right")
     for row, label in enumerate(labels(results)):
         cells = [
-            f"{value_of(results[row], name, network):.4f} ({choice.ranks[row]:g})"
+            f"{results[row].scores[_key(name, network)]:.4f} ({choice.ranks[row]:g})"
             for name, choice in choices.items()
         ]
         table.add_row(label, *cells, *([] if known is None else [f"{known[row]:.2f}"]))
@@ -112,10 +112,15 @@ def choice_table(
 
 
 def labels(results: Sequence[CheckpointScores]) -> list[str]:
-    """Names of checkpoints that tell them apart: with the run's folder where there are several."""
-    if len(_folders(results)) == 1:
-        return [result.checkpoint.name for result in results]
-    return ["/".join(result.checkpoint.parts[-2:]) for result in results]
+    """Names of checkpoints that tell them apart: with as many folders as that takes."""
+    parts = [result.checkpoint.parts for result in results]
+    names: list[str] = []
+    # A checkpoint that was named twice cannot be told apart.
+    for depth in range(len(_folders(results)) > 1, max(map(len, parts), default=0)):
+        names = ["/".join(one[-depth - 1 :]) for one in parts]
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _folders(results: Sequence[CheckpointScores]) -> set[Path]:
