@@ -60,8 +60,8 @@ def test_command_without_label_files(
 ) -> None:
     """Label files are gone: tables of both checkpoints with ranks, and the file."""
     shutil.copytree(run.parent / "data", tmp_path / "data")
-    for labels in (tmp_path / "data").glob("*/labels"):
-        shutil.rmtree(labels)
+    for folder in (tmp_path / "data").glob("*/labels"):
+        shutil.rmtree(folder)
     root = f"val_dataloader.dataset.data_root={tmp_path}/data/val"
     out = tmp_path / "scores.json"
     assert main([str(run), "--workers", "0", "--json", str(out), "--cfg-options", root]) == 0
