@@ -107,6 +107,9 @@ train_dataloader = dict(
 #     ),
 # )
 # val_evaluator = dict(type="SegmentationMetric")
+#
+# With images alone take label_dir and LoadLabel out of that: scores that need no labels are logged
+# then (docs/checkpoint_choice.md).
 val_dataloader = None
 val_evaluator = None
 val_cfg = None

@@ -214,8 +214,30 @@ TOGETHER = [
     settings(
         "validation without labels",
         {"val_dataloader.dataset.label_dir": None},
-        "{root}/config.py: val_dataloader.dataset has no label_dir: scores need labels; without "
-        "any, set val_dataloader, val_evaluator and val_cfg to None.",
+        "{root}/config.py: val_dataloader.dataset has no label_dir: LoadLabel in its pipeline "
+        "needs one; without labels take LoadLabel out, and scores that need none are logged "
+        "(docs/checkpoint_choice.md).",
+    ),
+    settings(
+        "best checkpoint by an unknown score",
+        {"default_hooks.checkpoint.save_best": "student/mIuO"},
+        "{root}/config.py: default_hooks: Checkpoint: save_best='student/mIuO' is no score of "
+        "which the better direction is known. Did you mean 'student/mIoU'? With labels there are "
+        "student/mIoU, aAcc, mAcc and IoU.CLASS, and the teacher's; without labels "
+        "student/entropy, student/information, student/neighbourhood_density, "
+        "student/nuclear_norm, student/agreement, student/agreement_mIoU, teacher/entropy, "
+        "teacher/information, teacher/neighbourhood_density, teacher/nuclear_norm.",
+    ),
+    settings(
+        "best checkpoint without validation",
+        {
+            "default_hooks.checkpoint.save_best": "student/entropy",
+            "val_dataloader": None,
+            "val_evaluator": None,
+            "val_cfg": None,
+        },
+        "{root}/config.py: default_hooks.checkpoint.save_best='student/entropy' needs a "
+        "validation: set val_dataloader, val_evaluator and val_cfg.",
     ),
     settings(
         "validation without LoadLabel",

@@ -67,16 +67,32 @@ def network_state(
     """
     if not is_full(state):
         return dict(state)  # a deploy checkpoint
-    prefixes = {
-        name: p if group is None else p.replace("method.", f"method.{group}.", 1)
-        for name, p in PREFIXES.items()
-    }
-    prefix = prefixes[network]
+    prefix = _prefixes(group)[network]
     own = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not own:
-        held = [name for name, p in prefixes.items() if any(k.startswith(p) for k in state)]
+        held = held_networks(state, group)
         raise ValueError(f"{origin} holds no {network}; it holds: {', '.join(held) or 'nothing'}.")
     return own
+
+
+def held_networks(state: Mapping[str, Tensor], group: str | None = None) -> list[str]:
+    """The networks of a full checkpoint's weights, the student first.
+
+    Args:
+        state: All weights of the checkpoint.
+        group: Of a method with two groups, the one whose networks are meant.
+
+    >>> held_networks({"method.student.segmentor.head.weight": Tensor()})
+    ['student']
+    """
+    prefixes = _prefixes(group)
+    return [name for name, p in prefixes.items() if any(key.startswith(p) for key in state)]
+
+
+def _prefixes(group: str | None) -> dict[str, str]:
+    if group is None:
+        return PREFIXES
+    return {name: p.replace("method.", f"method.{group}.", 1) for name, p in PREFIXES.items()}
 
 
 def load_start(segmentor: nn.Module, checkpoint: str | Path, network: str | None = None) -> None:

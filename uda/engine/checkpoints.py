@@ -11,6 +11,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from uda.engine.best_score import direction
 from uda.engine.checkpoint_files import BACKEND, LAST, WholeFiles
 from uda.engine.deploy import write_deploy_checkpoints
 from uda.engine.hooks import unwrapped
@@ -34,11 +35,12 @@ class Checkpoint(CheckpointHook):
     Args:
         interval: Iterations between two checkpoints; the last iteration is saved always.
         max_keep_ckpts: How many to keep; -1 keeps all.
-        save_best: Name of a score such as "student/mIoU": its best checkpoint is kept as well,
-            without the optimiser.
+        save_best: Name of a score such as "student/mIoU", or, without looking at labels,
+            "student/information": its best checkpoint is kept as well, without the optimiser.
+            Whether higher is better is known (`direction`).
 
     Raises:
-        ValueError: A number is out of range.
+        ValueError: A number is out of range, or there is no such score.
     """
 
     saves_when_stopping = True
@@ -58,7 +60,7 @@ class Checkpoint(CheckpointHook):
             by_epoch=False,
             max_keep_ckpts=max_keep_ckpts,
             save_best=save_best,
-            rule=None if save_best is None else "greater",
+            rule=None if save_best is None else direction(save_best),
             backend_args=BACKEND,
         )
 

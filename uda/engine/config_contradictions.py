@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from uda.engine.best_score import direction, label_free_names, needs_labels
+
 _LABEL_LOADERS = ("LoadLabel", "LoadAnnotations")
 _OWN_DATASETS = ("FolderDataset",)
 _BY_ITERATION = ("WarmUpPolyLR", "CosineLR", "WarmUpDecayLR")
 _NEEDS = {
     "train": "the source needs labels",
-    "val": "scores need labels; without any, set val_dataloader, val_evaluator and val_cfg to None",
+    "val": "LoadLabel in its pipeline needs one; without labels take LoadLabel out, and scores "
+    "that need none are logged (docs/checkpoint_choice.md)",
 }
 
 
@@ -22,6 +25,7 @@ def contradictions(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _batch_size(config)
     yield from _processes(config)
     yield from _pipelines(config)
+    yield from _best(config)
     yield from _crops(config)
     yield from _margins(config)
 
@@ -115,7 +119,36 @@ def _pipelines(config: Mapping[str, Any]) -> Iterator[str]:
         yield from _steps(place, dataset, labelled=name.startswith("source"))
     validation = config.get("val_dataloader")
     if validation and config.get("val_evaluator"):
-        yield from _steps("val_dataloader.dataset", validation.get("dataset") or {}, labelled=True)
+        dataset = validation.get("dataset") or {}
+        yield from _steps("val_dataloader.dataset", dataset, labelled=_has_labels(dataset))
+
+
+def _has_labels(dataset: Mapping[str, Any]) -> bool:
+    """Whether a validation set has labels, or was meant to: nothing of it says that it has none."""
+    names = [_type_name(step) for step in dataset.get("pipeline") or ()]
+    own = dataset.get("type") in _OWN_DATASETS
+    return not own or bool(dataset.get("label_dir")) or any(n in _LABEL_LOADERS for n in names)
+
+
+def _best(config: Mapping[str, Any]) -> Iterator[str]:
+    """A best checkpoint by a score that no validation gives would be an error after hours."""
+    wanted = _part(_part(config, "default_hooks"), "checkpoint").get("save_best")
+    if not isinstance(wanted, str):
+        return
+    place = f"default_hooks.checkpoint.save_best={wanted!r}"
+    try:
+        direction(wanted)
+    except ValueError as error:
+        yield f"default_hooks: {error}"
+        return
+    validation = _part(config, "val_dataloader")
+    if not validation or not config.get("val_evaluator"):
+        yield f"{place} needs a validation: set val_dataloader, val_evaluator and val_cfg."
+    elif needs_labels(wanted) and not _has_labels(_part(validation, "dataset")):
+        yield (
+            f"{place} needs labels, and val_dataloader.dataset has none; without any, choose by "
+            f"one of {', '.join(label_free_names())}."
+        )
 
 
 def _steps(place: str, dataset: Mapping[str, Any], *, labelled: bool) -> Iterator[str]:

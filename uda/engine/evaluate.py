@@ -150,7 +150,8 @@ def evaluation_dataset(
     if "label_dir" in dataset and dataset["label_dir"] is None:
         raise ValueError(
             f"{name or 'the validation set'} of {config.filename} has no labels (label_dir=None): "
-            "it cannot be scored; --format-only with --save-predictions writes its predictions."
+            "it cannot be scored; --format-only with --save-predictions writes its predictions, "
+            "and tools/score_checkpoints.py gives scores that need no labels."
         )
     return dataset
 
@@ -244,12 +245,22 @@ def _loader(dataset: Mapping[str, Any], workers: int, scales: Sequence[float], f
     settings = dict(dataset)
     if scales or flip:
         settings["pipeline"] = augmented_pipeline(settings["pipeline"], scales or (1.0,), flip)
+    return one_by_one(settings, workers)
+
+
+def one_by_one(dataset: Any, workers: int) -> Any:
+    """A loader of the images of a data set, each in a batch of its own, in order.
+
+    Args:
+        dataset: The data set or its config.
+        workers: Processes that read images.
+    """
     return Runner.build_dataloader(
         {
             "batch_size": 1,
             "num_workers": workers,
             "sampler": {"type": "DefaultSampler", "shuffle": False, "round_up": False},
-            "dataset": settings,
+            "dataset": dataset,
         }
     )
 

@@ -22,6 +22,8 @@ from uda.engine.log import DeviceScalars
 from uda.engine.number_watch import NumberWatch
 from uda.engine.optim import STUDENT
 from uda.engine.preprocessor import BatchPreProcessor
+from uda.evaluation.label_free.metric import IMAGE_NUMBER, SUMS
+from uda.evaluation.label_free.sums import PredictionSums
 from uda.methods import Method
 from uda.models import SegmentationNetwork
 from uda.models.batch_norm import BatchNorm
@@ -174,6 +176,8 @@ class DomainAdaptation(BaseModel):
         self.watch = NumberWatch()
         self.iteration = 0
         self.live: watching.Watch | None = None  # of a hook, if somebody watches
+        # What scores without labels need of an image's logits; validation sets it.
+        self.describe: Callable[[Tensor, int], PredictionSums] | None = None
         self.average_gradients: Callable[[], None] | None = None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to(memory_format=self.memory_format)
@@ -243,6 +247,7 @@ class DomainAdaptation(BaseModel):
 
         The first network's prediction is `pred_sem_seg`, as mmseg's tools expect it; that of
         another network `<name>_pred_sem_seg`. `pred_network` in the metainfo names the first.
+        `<name>_sums` are what `describe` makes of a network's logits.
         """
         if mode != "predict":
             raise ValueError(
@@ -260,7 +265,12 @@ class DomainAdaptation(BaseModel):
             predictions[name] = [result.pred_sem_seg for result in results]
             samples = results
             for result in results:
-                result.pop("seg_logits", None)
+                if self.describe is not None:
+                    number = result.metainfo[IMAGE_NUMBER]
+                    sums = self.describe(result.seg_logits.data, number)
+                    result.set_data({SUMS.format(name): sums})
+                # `pop` would leave them in memory: the sample keeps them as _seg_logits.
+                del result.seg_logits
         for name, maps in predictions.items():
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):

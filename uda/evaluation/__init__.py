@@ -1,4 +1,7 @@
-"""Evaluation: exact confusion matrices, class subsets, the mmengine metric, reports over seeds."""
+"""Evaluation: exact confusion matrices, class subsets, mmengine metrics, reports over seeds.
+
+Scores that need no labels are in `uda.evaluation.label_free`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from uda.evaluation.confusion import (
     overall_accuracy,
     recall_from_matrix,
 )
+from uda.evaluation.label_free import LabelFreeScores
 from uda.evaluation.metric import SegmentationMetric, network_scores
 from uda.evaluation.prediction_writer import PredictionWriter
 from uda.evaluation.report import write_metrics
@@ -21,6 +25,7 @@ from uda.evaluation.table import class_table
 __all__ = [
     "CITYSCAPES_CLASSES",
     "ConfusionMatrix",
+    "LabelFreeScores",
     "MeanIoU",
     "PredictionWriter",
     "RunSummary",

@@ -116,8 +116,7 @@ class SegmentationMetric(BaseMetric):
         """
         for sample in data_samples:
             predictions = {
-                network: _label_map(sample, key)
-                for network, key in _prediction_keys(sample).items()
+                network: label_map(sample, key) for network, key in prediction_keys(sample).items()
             }
             if not self.format_only:
                 self._count(sample, predictions)
@@ -174,7 +173,7 @@ class SegmentationMetric(BaseMetric):
 
     def _count(self, sample: dict[str, Any], predictions: dict[str, Tensor]) -> None:
         """Add one image to the running matrices."""
-        label = _label_map(sample, "gt_sem_seg")
+        label = label_map(sample, "gt_sem_seg")
         num_classes = len(self.class_names)
         if not self.results:
             self.results.append(_no_counts(num_classes))
@@ -278,7 +277,7 @@ def _no_counts(num_classes: int) -> dict[str, Tensor]:
     return counts
 
 
-def _prediction_keys(sample: Mapping[str, Any]) -> dict[str, str]:
+def prediction_keys(sample: Mapping[str, Any]) -> dict[str, str]:
     """Return where a data sample has the prediction of each network."""
     first = sample.get("pred_network", "student")
     if first not in NETWORKS:
@@ -291,7 +290,7 @@ def _prediction_keys(sample: Mapping[str, Any]) -> dict[str, str]:
     return {first: "pred_sem_seg", **others}
 
 
-def _label_map(sample: Mapping[str, Any], key: str) -> Tensor:
+def label_map(sample: Mapping[str, Any], key: str) -> Tensor:
     """Return the (H, W) map under `key` of a data sample."""
     if key not in sample:
         raise ValueError(

@@ -51,7 +51,7 @@ def class_table(
         means = [mean_iou(matrix, class_ids).value for matrix in matrices.values()]
         table.add_row(f"mIoU{key}", *map(as_percent, means))
     table.add_row("aAcc", *(as_percent(overall_accuracy(m)) for m in matrices.values()))
-    return _as_text(table)
+    return as_text(table)
 
 
 def as_percent(share: float) -> str:
@@ -63,7 +63,7 @@ def as_percent(share: float) -> str:
     return "-" if math.isnan(share) else f"{100 * share:.2f}"
 
 
-def _as_text(table: rich.table.Table) -> str:
+def as_text(table: rich.table.Table) -> str:
     """Return the table as plain text without colour codes or trailing blanks, for log files."""
     text = io.StringIO()
     # A fixed width: the width of the terminal must not cut or wrap what goes into a log file.
