@@ -21,7 +21,9 @@ from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
 from uda.engine.number_watch import NumberWatch
 from uda.engine.optim import STUDENT
+from uda.engine.prediction import predict_classes
 from uda.engine.preprocessor import BatchPreProcessor
+from uda.evaluation.class_maps import ClassMaps
 from uda.methods import Method
 from uda.models import SegmentationNetwork
 from uda.models.batch_norm import BatchNorm
@@ -170,6 +172,7 @@ class DomainAdaptation(BaseModel):
         self.start = start_settings(start)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
+        self._class_maps = ClassMaps()
         # A hook replaces the watch, and says which iteration it is.
         self.watch = NumberWatch()
         self.iteration = 0
@@ -256,11 +259,11 @@ class DomainAdaptation(BaseModel):
         inputs = inputs.to(memory_format=self.memory_format)
         predictions: dict[str, list[Any]] = {}
         for name in self.evaluate:
-            results = networks[name].segmentor.predict(inputs, data_samples)
+            results = predict_classes(
+                networks[name].segmentor, inputs, data_samples, self._class_maps
+            )
             predictions[name] = [result.pred_sem_seg for result in results]
             samples = results
-            for result in results:
-                result.pop("seg_logits", None)
         for name, maps in predictions.items():
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):
