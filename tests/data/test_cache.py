@@ -273,9 +273,7 @@ def test_building_goes_on_and_mends(roots: tuple[Path, Path], tmp_path: Path) ->
     write_image(roots[0] / "images" / "002.png", np.zeros((*SIZE, 3), np.uint8))
     (files[0].parent / ".x.1.partial").write_bytes(b"half")
     steps: list[tuple[int, int]] = []
-    build_cache(
-        dataset, tmp_path / "cache", tell=told.append, progress=lambda *n: steps.append(n)
-    )
+    build_cache(dataset, tmp_path / "cache", tell=told.append, progress=lambda *n: steps.append(n))
     assert told[1].kept == 4
     assert f"5 images, 4 of them cached; {told[1].wanted:,} bytes to write" in told[1].told()
     assert steps == [(n, 5) for n in range(1, 6)]

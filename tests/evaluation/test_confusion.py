@@ -237,9 +237,7 @@ def test_confusion_matrix_properties(seed: int, num_classes: int, cut: int) -> N
     ignore=st.sampled_from([255, 3, 0]),
     most=st.sampled_from([1, 64, 2**24]),
 )
-def test_both_ways_of_counting_agree(
-    seed: int, num_classes: int, ignore: int, most: int
-) -> None:
+def test_both_ways_of_counting_agree(seed: int, num_classes: int, ignore: int, most: int) -> None:
     """The histogram, in parts of any size, and the bincount that a GPU uses give one matrix."""
     prediction, label = random_maps(seed, num_classes)
     with pytest.MonkeyPatch.context() as patch:

@@ -12,9 +12,9 @@ from torch import Tensor
 from tests.parity.rows import Arrays, Row, compare, differing
 from uda._token_masking import TokenMasking, masking_tokens
 from uda.models.deformable_attention import DeformableAttention
+from uda.models.detail_windows import sliding_boxes
 from uda.models.foundation_encoder import FoundationEncoder
 from uda.models.pyramid_head import PyramidHead
-from uda.models.detail_windows import sliding_boxes
 from uda.models.sliding_segmentor import short_side_size
 from uda.models.state_dicts import load_exactly
 from uda.selftraining import BlockMask

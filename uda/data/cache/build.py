@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from uda.data.cache.format import CacheFileError, CachedFile, cached_bytes, write_cached
+from uda.data.cache.format import CachedFile, CacheFileError, cached_bytes, write_cached
 from uda.data.cache.steps import (
     SETTINGS,
     CachePlan,
@@ -126,7 +126,7 @@ def cache_image(plan: CachePlan, cache: Path, info: Mapping[str, Any]) -> bool:
 
 
 def state_of(plan: CachePlan, path: Path, info: Mapping[str, Any]) -> str | None:
-    """Why a cached file cannot be used, every row of it compared; None: it can.
+    """Why a cached file cannot be used, its digest compared; None: it can.
 
     Args:
         plan: Of the data set.
@@ -140,9 +140,7 @@ def state_of(plan: CachePlan, path: Path, info: Mapping[str, Any]) -> str | None
     except (CacheFileError, OSError) as error:
         return str(error)
     fault = changed(cached, plan, info)
-    if fault is None and not all(cached.intact(name) for name in cached.arrays):
-        return "its pixels are damaged"
-    return fault
+    return "its content is damaged" if fault is None and not cached.whole() else fault
 
 
 def space(plan: CachePlan, cache: Path, infos: Sequence[Mapping[str, Any]]) -> Need:

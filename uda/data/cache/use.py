@@ -19,7 +19,7 @@ from mmengine.logging import print_log
 from mmseg.datasets.transforms import RandomCrop
 from numpy.typing import NDArray
 
-from uda.data.cache.format import SUFFIX, CacheFileError, CachedFile
+from uda.data.cache.format import SUFFIX, CachedFile, CacheFileError
 from uda.data.cache.steps import SETTINGS, CachePlan, cache_plan, changed
 
 # Where the open file of an image is, until its crop has been cut out.
