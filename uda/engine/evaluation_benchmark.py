@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmseg.evaluation import IoUMetric
 from torch import Tensor
 
@@ -120,7 +121,7 @@ def _sample(prediction: Tensor, label: Tensor) -> dict[str, Any]:
 
 
 def _theirs(num_classes: int) -> IoUMetric:
-    metric = IoUMetric(ignore_index=255)
+    metric = IoUMetric(ignore_index=255, prefix="")
     metric.dataset_meta = {"classes": _names(num_classes)}
     return metric
 
@@ -137,7 +138,13 @@ def _names(num_classes: int) -> list[str]:
 
 def _scored(metric: Any, samples: Sequence[dict[str, Any]]) -> dict[str, float]:
     metric.process({}, samples)
-    scores: dict[str, float] = metric.evaluate(len(samples))
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("ERROR")  # both print a table
+    try:
+        scores: dict[str, float] = metric.evaluate(len(samples))
+    finally:
+        logger.setLevel(level)
     return scores
 
 

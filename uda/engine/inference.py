@@ -46,7 +46,11 @@ def slide(
             )
     if batch < 1:
         raise ValueError(f"at least 1 window goes through the network at a time, got {batch}")
-    settings = {"mode": "slide", "crop_size": tuple(window), "stride": tuple(stride)}
+    settings: dict[str, Any] = {
+        "mode": "slide",
+        "crop_size": tuple(window),
+        "stride": tuple(stride),
+    }
     if batch > 1:
         settings["window_batch"] = batch
     segmentor.test_cfg = ConfigDict(settings)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmseg.models.segmentors import EncoderDecoder
 from torch import Tensor
 
+from uda.models.bilinear import at_size
 from uda.models.sliding_windows import mean_over_windows
 
 
@@ -49,13 +49,6 @@ class SlidingSegmentor(EncoderDecoder):
         )
         probs = at_size(mean, size)
         return probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
-
-
-def at_size(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """Images or maps (N, C, H, W) at a size, bilinear (align_corners False)."""
-    if (image.shape[2], image.shape[3]) == size:
-        return image
-    return F.interpolate(image, size, mode="bilinear", align_corners=False)
 
 
 def short_side_size(size: tuple[int, int], short: int) -> tuple[int, int]:
