@@ -224,7 +224,7 @@ def test_damaged_rows_of_an_image(
 
 
 def test_changed_files_are_read(
-    roots: tuple[Path, Path], tmp_path: Path, warnings: list[str]
+    roots: tuple[Path, Path], tmp_path: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another image or label under the same name; a new time alone changes nothing."""
     cached, plain = cached_pairs(roots, tmp_path / "cache"), pairs_of(roots)
@@ -233,6 +233,10 @@ def test_changed_files_are_read(
     for draw in range(5):
         assert_equal(cached[(0, draw)], plain[(0, draw)])
     assert warnings == []
+    with monkeypatch.context() as patch:  # compared once, not at every reading
+        patch.setattr("uda.data.cache.steps.source_of", None)
+        assert_equal(cached[(0, 0)], plain[(0, 0)])
+        cached.source[0]
     write_image(image, np.full((*SIZE, 3), 7, np.uint8))
     for draw in range(5):
         assert_equal(cached[(0, draw)], plain[(0, draw)])

@@ -125,7 +125,12 @@ def source_of(name: str, path: Path) -> Source:
     return Source(name, before.st_size, before.st_mtime_ns, digest)
 
 
-def changed(cached: CachedFile, plan: CachePlan, info: Mapping[str, Any]) -> str | None:
+def changed(
+    cached: CachedFile,
+    plan: CachePlan,
+    info: Mapping[str, Any],
+    compared: set[tuple[Path, int]] | None = None,
+) -> str | None:
     """What has changed since a file was cached; None: nothing.
 
     Files of the size and time that were noted are taken for the same; those of another time are
@@ -135,7 +140,10 @@ def changed(cached: CachedFile, plan: CachePlan, info: Mapping[str, Any]) -> str
         cached: The open file.
         plan: Of the data set.
         info: Of the image.
+        compared: Path and time of files that were read and found the same; they are not read again,
+            and further ones are added.
     """
+    compared = set() if compared is None else compared
     paths = plan.paths(info)
     if cached.key != plan.key or [n for n, _ in paths] != [s.path for s in cached.sources]:
         return "it was made of other files or by other settings"
@@ -144,9 +152,12 @@ def changed(cached: CachedFile, plan: CachePlan, info: Mapping[str, Any]) -> str
             now = path.stat()
         except OSError:
             return f"{path} cannot be read"
-        same = (now.st_size, now.st_mtime_ns) == (source.size, source.modified)
-        if not same and (now.st_size != source.size or not _same_content(path, source)):
+        if now.st_size != source.size:
             return f"{path} has changed"
+        if now.st_mtime_ns != source.modified and (path, now.st_mtime_ns) not in compared:
+            if not _same_content(path, source):
+                return f"{path} has changed"
+            compared.add((path, now.st_mtime_ns))
     return None
 
 

@@ -74,6 +74,7 @@ class LoadCached(BaseTransform):
     ) -> None:
         self.plan, self.cache = plan, cache
         self.lazy, self.copies = lazy, copies
+        self._compared: set[tuple[Path, int]] = set()
         # In memory that the processes of a loader share, so that one of them warns.
         self._warned = torch.zeros(1, dtype=torch.bool).share_memory_()
 
@@ -82,7 +83,7 @@ class LoadCached(BaseTransform):
         path = self.plan.file(self.cache, results)
         try:
             cached = CachedFile.open(path)
-            fault = changed(cached, self.plan, results)
+            fault = changed(cached, self.plan, results, self._compared)
         except FileNotFoundError:
             return self.from_files(results, path, "it is not there")
         except (CacheFileError, OSError) as error:
