@@ -1,4 +1,4 @@
-"""Convert the labels of a downloaded data set to train ids and count the pixels of each class."""
+"""Convert labels and count their classes; cache the images of training."""
 
 import sys
 

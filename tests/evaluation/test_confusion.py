@@ -228,3 +228,29 @@ def test_confusion_matrix_properties(seed: int, num_classes: int, cut: int) -> N
     assert bool(((present >= 0) & (present <= 1)).all())
     seen = {*label[label != 255].tolist(), *prediction[label != 255].tolist()}
     assert set(mean_iou(whole.matrix).absent) == set(range(num_classes)) - seen
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    num_classes=st.sampled_from([1, 2, 19, 200, 256]),
+    ignore=st.sampled_from([255, 3, 0]),
+    most=st.sampled_from([1, 64, 2**24]),
+)
+def test_both_ways_of_counting_agree(seed: int, num_classes: int, ignore: int, most: int) -> None:
+    """The histogram, in parts of any size, and the bincount that a GPU uses give one matrix."""
+    prediction, label = random_maps(seed, num_classes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uda.evaluation.confusion._EXACT_PIXELS", most)
+        counted = confusion_matrix(prediction, label, num_classes, 255)
+        patch.setattr("uda.evaluation.confusion._fits_bytes", lambda *maps: False)
+        assert torch.equal(confusion_matrix(prediction, label, num_classes, 255), counted)
+        label = label.where(label != 255, ignore)
+        other = confusion_matrix(prediction, label, num_classes, ignore)
+    assert torch.equal(confusion_matrix(prediction, label, num_classes, ignore), other)
+
+
+def test_counts_beyond_float32() -> None:
+    """More equal pixels than float32 can count one by one."""
+    label = torch.zeros(2**24 + 9, dtype=torch.uint8)
+    assert confusion_matrix(label, label, 2).tolist() == [[2**24 + 9, 0], [0, 0]]

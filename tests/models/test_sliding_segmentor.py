@@ -13,25 +13,7 @@ from mmseg.registry import MODELS
 from torch import Tensor
 
 from uda.models import SegmentationNetwork, SlidingSegmentor
-from uda.models.sliding_segmentor import short_side_size, window_boxes
-
-
-@given(
-    side=st.integers(1, 50),
-    other=st.integers(1, 50),
-    crop=st.integers(1, 30),
-    step=st.integers(10, 30),
-)
-def test_window_properties(side: int, other: int, crop: int, step: int) -> None:
-    """Every pixel is covered; windows have the crop's size, or the image's where it is smaller."""
-    step = min(step, crop)
-    boxes = window_boxes((side, other), crop=(crop, crop), stride=(step, step))
-    covered = torch.zeros(side, other)
-    for top, bottom, left, right in boxes:
-        assert (bottom - top, right - left) == (min(crop, side), min(crop, other))
-        covered[top:bottom, left:right] += 1
-    assert covered.min() >= 1
-    assert len(set(boxes)) == len(boxes)
+from uda.models.sliding_segmentor import short_side_size
 
 
 @given(height=st.integers(1, 3000), width=st.integers(1, 3000), short=st.integers(1, 2000))
@@ -42,10 +24,35 @@ def test_short_side_properties(height: int, width: int, short: int) -> None:
     assert abs(max(new) - max(height, width) * short / min(height, width)) <= 0.5
 
 
-def test_window_errors() -> None:
-    """A stride that leaves gaps."""
-    with pytest.raises(ValueError, match=r"stride=\(3, 2\) for crop_size=\(2, 2\)"):
-        window_boxes((9, 9), crop=(2, 2), stride=(3, 2))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"stride": (33, 2)}, r"stride=\(33, 2\) for crop_size=\(32, 32\)"),
+        ({"stride": (0, 2)}, r"stride has to lie in 1..crop_size; got stride=\(0, 2\)"),
+        ({"window_batch": 0}, "window_batch at a time, at least 1, not 0"),
+    ],
+)
+def test_window_errors(settings: dict[str, Any], message: str) -> None:
+    """Strides that leave gaps, and batches of nothing."""
+    image = torch.zeros(1, 3, 40, 40)
+    with pytest.raises(ValueError, match=message):
+        segmentor(**settings).inference(image, metas(image))
+
+
+@pytest.mark.parametrize("batch", [2, 3, 99])
+def test_batches_of_windows(batch: int) -> None:
+    """Six windows of two images, some at a time, give what one at a time gives."""
+    image = torch.randn(2, 3, 64, 60)
+    calls = []
+    with torch.no_grad():
+        alone = segmentor().inference(image, metas(image))
+        network = segmentor(window_batch=batch)
+        network.backbone.register_forward_hook(
+            lambda module, inputs, output: calls.append(len(inputs[0]))
+        )
+        together = network.inference(image, metas(image))
+    assert calls == [2 * batch] * (6 // batch) if batch < 6 else calls == [12]
+    torch.testing.assert_close(together, alone)
 
 
 def segmentor(**test_cfg: Any) -> SlidingSegmentor:

@@ -12,9 +12,10 @@ from torch import Tensor
 from tests.parity.rows import Arrays, Row, compare, differing
 from uda._token_masking import TokenMasking, masking_tokens
 from uda.models.deformable_attention import DeformableAttention
+from uda.models.detail_windows import sliding_boxes
 from uda.models.foundation_encoder import FoundationEncoder
 from uda.models.pyramid_head import PyramidHead
-from uda.models.sliding_segmentor import short_side_size, window_boxes
+from uda.models.sliding_segmentor import short_side_size
 from uda.models.state_dicts import load_exactly
 from uda.selftraining import BlockMask
 
@@ -127,7 +128,7 @@ def check_slide_coords(path: Path) -> list[Row]:
         height, width, side, crop = (int(v) for v in arrays[f"{case}h_w_img_crop"])
         size = short_side_size((height, width), side)
         rows.append(differing(f"{case}resized_hw", size, arrays[f"{case}resized_hw"]))
-        boxes = window_boxes(size, crop=(crop, crop), stride=(crop // 2, crop // 2))
+        boxes = sliding_boxes(size, (crop, crop), (crop // 2, crop // 2))
         rows.append(differing(f"{case}coords", np.array(boxes), arrays[f"{case}coords_y1y2x1x2"]))
     return rows
 

@@ -13,7 +13,10 @@ import torch
 from tests.engine.tiny_run import make_runner, write_config
 from uda.commands.benchmark import run as main
 from uda.engine.benchmark import StepTimes
+from uda.engine.data_benchmark import DataTimes, time_data
+from uda.engine.evaluation_benchmark import ScoringTimes, time_scoring
 from uda.engine.label_benchmark import LabelTimes
+from uda.engine.train import load_config
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +81,78 @@ def test_labels_of_a_checkpoint(
     main([*command, "--network", "teacher", "--images", "9", "--repeats", "1"])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in lines if line.split()[0] == "images"] == ["4"]
+
+
+def test_data_has_every_way(
+    config: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """All ways of reading, made-up images and the config's own, as JSON and as a table."""
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    command = ["data", str(config), "--images", "2", "--repeats", "1", "--size", "128", "192"]
+    main([*command, "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["way"] for row in found] == ["mmseg", "files", "cache", "cold"]
+    assert all(row.keys() == {field.name for field in fields(DataTimes)} for row in found)
+    assert all(row["images_per_s"] == pytest.approx(2 * row["pairs_per_s"]) for row in found)
+    assert found[0]["ratio"] == 1
+    main([*command, "--own", "--sampling"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-4:]] == ["mmseg", "files", "cache", "cold"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_errors(config: Path) -> None:
+    """Pipelines of another library cannot be cached; other data sets have no pairs."""
+    loaded = load_config(str(config))
+    loaded.train_dataloader.dataset.target.pipeline = [
+        {"type": "LoadImageFromFile"}, {"type": "PackSegInputs"}
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="begin with steps that cannot be cached"):
+        time_data(loaded, images=1, size=(64, 64))
+    loaded.train_dataloader.dataset = {"type": "PseudoLabelledTarget"}
+    with pytest.raises(ValueError, match="only SourceTargetPairs can be timed"):
+        time_data(loaded)
+
+
+def test_evaluate_has_every_part(capsys: pytest.CaptureFixture[str]) -> None:
+    """Equal numbers, then four rows."""
+    capsys.readouterr()
+    command = ["evaluate", "--size", "64", "96", "--logits", "8", "12", "--repeats", "2"]
+    main([*command, "--json"])
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["part"] for row in found] == ["classes", "counts", "counts, 8 bits", "metric"]
+    assert all(row.keys() == {field.name for field in fields(ScoringTimes)} for row in found)
+    main([*command, "--threads", str(torch.get_num_threads())])
+    assert "metric" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("_plain", lambda scores, size: torch.zeros(1, *size, dtype=torch.int64), "in stripes"),
+        ("confusion_matrix", lambda *_: torch.ones(2, 2, dtype=torch.int64), "pixels of a class"),
+        ("_ours", lambda _: FixedMetric(), "mIoU differs from mmseg's"),
+    ],
+)
+def test_evaluate_refuses_other_numbers(
+    name: str, value: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ways that give something else are not timed."""
+    monkeypatch.setattr(f"uda.engine.evaluation_benchmark.{name}", value)
+    with pytest.raises(ArithmeticError, match=message):
+        time_scoring(size=(16, 16), logits=(4, 4), num_classes=2, repeats=1)
+
+
+class FixedMetric:
+    """A metric that found out nothing."""
+
+    def process(self, batch: object, samples: object) -> None:
+        """Count nothing."""
+
+    def evaluate(self, size: int) -> dict[str, float]:
+        """Scores of nothing."""
+        return {"student/mIoU": 0.0, "student/mAcc": 0.0, "student/aAcc": 0.0}

@@ -99,6 +99,7 @@ def test_slide_and_augmentation(files: Checkpoints, tmp_path: Path) -> None:
         "plain": (),
         "one": ("--slide", "64", "64", "--test-time-augmentation", "1.0"),
         "small": ("--slide", "32", "32", "--stride", "16", "32"),
+        "batch": ("--slide", "32", "32", "--stride", "16", "32", "--window-batch", "4"),
     }
     for name, options in ways.items():
         main(arguments(files, files.full, "--out", tmp_path / f"{name}.json", *options))
@@ -173,6 +174,7 @@ def test_errors(files: Checkpoints) -> None:
         (("--format-only",), "give --save-predictions D"),
         (("--format-only", "--save-predictions", "d", "--out", "m.json"), "leave out --out"),
         (("--stride", "4", "4"), "give their size by --slide H W"),
+        (("--window-batch", "2"), "--window-batch goes with --slide"),
     ],
 )
 def test_usage_errors(

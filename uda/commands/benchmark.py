@@ -1,7 +1,8 @@
-"""Measure what runs cost: `python tools/benchmark.py step|memory|adapt|labels ...`.
+"""Measure what runs cost: `python tools/benchmark.py step|memory|adapt|labels|data|evaluate ...`.
 
 `step` measures time and memory; `memory` computes the memory, for any crop on any machine; `labels`
-measures label generation against plain inference.
+measures label generation against plain inference; `data` and `evaluate` measure reading and scoring
+against mmseg's.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
     add_adapt(commands)
     add_labels(commands)
+    add_data(commands)
+    add_evaluate(commands)
     return command
 
 
@@ -76,6 +79,38 @@ def add_labels(commands: Any) -> None:
     add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
 
 
+def add_data(commands: Any) -> None:
+    """The command `data`."""
+    from uda._options import ConfigOptions
+
+    data = commands.add_parser("data", help="reading of training pairs: mmseg's pipeline, ours "
+        "from files, and from a cache, in turn")  # fmt: skip
+    add = data.add_argument
+    add("config")
+    add("--images", type=int, default=8, help="of each domain")
+    add("--size", type=int, nargs=2, default=(1024, 2048), metavar=("H", "W"),
+        help="of images that are made up")  # fmt: skip
+    add("--own", action="store_true", help="take the config's images, not made-up ones")
+    add("--sampling", action="store_true", help="also draw by rare class sampling")
+    add("--repeats", type=int, default=7)
+    add("--json", action="store_true", help="print one JSON object")
+    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+
+
+def add_evaluate(commands: Any) -> None:
+    """The command `evaluate`."""
+    evaluate = commands.add_parser("evaluate", help="classes of resized logits, and their "
+        "counts: mmseg's way and ours, in turn")  # fmt: skip
+    add = evaluate.add_argument
+    add("--size", type=int, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="of labels")
+    add("--logits", type=int, nargs=2, default=(128, 256), metavar=("H", "W"),
+        help="size of what the network gives")  # fmt: skip
+    add("--classes", type=int, default=19)
+    add("--repeats", type=int, default=9)
+    add("--threads", type=int, help="threads of torch (default: its own choice)")
+    add("--json", action="store_true", help="print one JSON object")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 measured, 1 with the reason on standard error."""
     return exit_status(run, argv)
@@ -84,8 +119,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(argv: Sequence[str] | None = None) -> None:
     """Measure and print."""
     arguments = parser().parse_args(argv)
-    if arguments.command == "adapt":
-        measure_adapt(arguments)
+    rows = {"adapt": measure_adapt, "data": measure_data, "evaluate": measure_scoring}
+    if arguments.command in rows:
+        rows[arguments.command](arguments)
         return
     measure = {"step": measured_step, "memory": counted_memory, "labels": measured_labels}
     figures = measure[arguments.command](arguments)
@@ -182,3 +218,47 @@ def measure_adapt(arguments: argparse.Namespace) -> None:
             ),
         ]
         print(f"{cost.name:18}{''.join(cells)}")
+
+
+def measure_data(arguments: argparse.Namespace) -> None:
+    """A row for each way to read a pair."""
+    from uda.engine.data_benchmark import time_data
+    from uda.engine.train import load_config
+
+    found = time_data(
+        load_config(arguments.config, arguments.cfg_options),
+        images=arguments.images,
+        size=None if arguments.own else tuple(arguments.size),
+        repeats=arguments.repeats,
+        sampling=arguments.sampling,
+    )
+    print_rows([one.as_dict() for one in found], arguments)
+
+
+def measure_scoring(arguments: argparse.Namespace) -> None:
+    """A row for each part of scoring."""
+    import torch
+
+    from uda.engine.evaluation_benchmark import time_scoring
+
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    found = time_scoring(
+        size=tuple(arguments.size),
+        logits=tuple(arguments.logits),
+        num_classes=arguments.classes,
+        repeats=arguments.repeats,
+    )
+    print_rows([one.as_dict() for one in found], arguments)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], arguments: argparse.Namespace) -> None:
+    """A table with a row for each dict, or one JSON object with the settings."""
+    if arguments.json:
+        print(json.dumps({"settings": vars(arguments), "rows": list(rows)}))
+        return
+    names = list(rows[0])
+    print(f"{names[0]:16}" + "".join(f"{name:>15}" for name in names[1:]))
+    for row in rows:
+        first, *figures = row.values()
+        print(f"{first:16}" + "".join(f"{value:15.2f}" for value in figures))

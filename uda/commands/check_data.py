@@ -64,13 +64,21 @@ def check(options: argparse.Namespace) -> int:
     from uda.data.check.run import check_sets
     from uda.data.check.table import print_report
     from uda.data.pairs import build_sampling
+    from uda.engine.data_cache import DEFAULT
     from uda.engine.start_check import check_start
     from uda.engine.train import load_config
 
     config = load_config(options.config, options.cfg_options)
     sets = sets_of(config)
     sampling = build_sampling(config.train_dataloader.dataset.get("sampling"))
-    report = check_sets(sets, sampling=sampling, workers=options.workers, limit=options.limit)
+    cache = config.train_dataloader.dataset.get("cache", DEFAULT)
+    report = check_sets(
+        sets,
+        sampling=sampling,
+        workers=options.workers,
+        limit=options.limit,
+        cache=None if cache is None else Path(cache).absolute(),
+    )
     report.findings += check_start(config)
     report.sort()
     print_report(report, Console())

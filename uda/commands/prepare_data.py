@@ -1,4 +1,4 @@
-"""Convert the labels of a downloaded data set to train ids and count the pixels of each class."""
+"""Convert labels and count their classes; cache the images of training."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from uda._options import ConfigOptions
 from uda.commands._parser import command_parser
 from uda.data.layouts import LAYOUTS, Layout, folder_layout
 from uda.data.prepare import Prepared, prepare, statistics_table
@@ -19,17 +20,12 @@ from uda.data.prepare import Prepared, prepare, statistics_table
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit status: 0 done, 1 the data cannot be prepared, 130 interrupted."""
-    arguments = parser().parse_args(argv)
+    arguments = parsed(argv)
     try:
-        prepared = prepare(
-            layout_of(arguments),
-            arguments.root,
-            workers=arguments.workers,
-            out=arguments.out,
-            force=arguments.force,
-            unknown=arguments.unknown,
-            skip_mismatched=arguments.skip_mismatched,
-        )
+        if arguments.layout is not None:
+            report(prepared_of(arguments))
+        if arguments.cache is not None:
+            write_cache(arguments)
     except KeyboardInterrupt:
         print("interrupted; start the same command again to continue", file=sys.stderr)
         return 130
@@ -39,8 +35,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    report(prepared)
     return 0
+
+
+def prepared_of(arguments: argparse.Namespace) -> Prepared:
+    """The labels of a data set converted."""
+    return prepare(
+        layout_of(arguments),
+        arguments.root,
+        workers=arguments.workers,
+        out=arguments.out,
+        force=arguments.force,
+        unknown=arguments.unknown,
+        skip_mismatched=arguments.skip_mismatched,
+    )
+
+
+def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The arguments, checked against each other."""
+    command = parser()
+    arguments = command.parse_args(argv)
+    if (arguments.layout is None) != (arguments.root is None):
+        command.error("LAYOUT and ROOT go together: the kind of a data set, and its folder")
+    if arguments.layout is None and arguments.cache is None:
+        command.error("give LAYOUT and ROOT, to convert labels, or --cache CONFIG, or both")
+    if arguments.cache is None and (arguments.cache_dir or arguments.cfg_options):
+        command.error("--cache-dir and --cfg-options go with --cache CONFIG")
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,8 +70,8 @@ def parser() -> argparse.ArgumentParser:
         "prepare_data", description=__doc__ or "", example="gta5 data/gta --workers 8"
     )
     add = command.add_argument
-    add("layout", choices=sorted(LAYOUTS), metavar="LAYOUT", help=" | ".join(LAYOUTS))
-    add("root", type=Path, metavar="ROOT", help="folder of the data set")
+    add("layout", nargs="?", choices=sorted(LAYOUTS), metavar="LAYOUT", help=" | ".join(LAYOUTS))
+    add("root", nargs="?", type=Path, metavar="ROOT", help="folder of the data set")
     add("--out", type=Path, metavar="DIR", help="write here if ROOT is read-only")
     cores = os.cpu_count() or 1
     add("--workers", type=int, default=cores, metavar="N", help=f"processes (default {cores})")
@@ -60,7 +81,35 @@ def parser() -> argparse.ArgumentParser:
         help="undefined ids: stop, or 255")  # fmt: skip
     add("--skip-mismatched", action="store_true", help="leave out labels unlike their image in "
         "size")  # fmt: skip
+    add("--cache", metavar="CONFIG", help="store the training images of a config (below ROOT, if "
+        "given) as its pipelines resize them")  # fmt: skip
+    add("--cache-dir", type=Path, metavar="DIR", help="where to (default: data/cache)")
+    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE", help="change the "
+        "config")  # fmt: skip
+    command.usage = f"{command.prog} [LAYOUT ROOT] [--cache CONFIG] [options]"
     return command
+
+
+def write_cache(arguments: argparse.Namespace) -> None:
+    """Cache the images of a config; what it takes is printed before."""
+    from rich.progress import Progress
+
+    from uda.engine.data_cache import write_caches
+    from uda.engine.train import load_config
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("images")
+        write_caches(
+            load_config(arguments.cache, arguments.cfg_options),
+            root=arguments.root,
+            cache=arguments.cache_dir,
+            workers=arguments.workers,
+            tell=lambda name, need: print(f"{name}: {need.told()}", flush=True),
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    print("cached" if arguments.cache_dir is None else "cached; training reads it with "
+          f"--cfg-options train_dataloader.dataset.cache={arguments.cache_dir}")  # fmt: skip
 
 
 def layout_of(arguments: argparse.Namespace) -> Layout:

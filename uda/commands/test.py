@@ -39,6 +39,8 @@ def parser() -> argparse.ArgumentParser:
         "(default: as the config's test_cfg says)")  # fmt: skip
     add("--stride", nargs=2, type=int, metavar=("H", "W"), help="steps of --slide (default: two "
         "thirds of the window)")  # fmt: skip
+    add("--window-batch", type=int, default=1, metavar="N", help="windows of --slide that go "
+        "through the network together")  # fmt: skip
     add("--test-time-augmentation", nargs="+", type=float, default=[], metavar="SCALE",
         help="mean over these scales of the image")  # fmt: skip
     add("--flip", action="store_true", help="and over its mirror image")
@@ -60,6 +62,9 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     if options.format_only and (options.out or options.classes):
         command.error("--format-only computes no scores: leave out --out and --classes")
+    if options.window_batch > 1 and not options.slide:
+        command.error("--window-batch goes with --slide; a network that slides by itself has "
+                      "test_cfg.window_batch in its config")  # fmt: skip
     if options.stride and not options.slide:
         command.error("--stride is the step of sliding windows: give their size by --slide H W")
     return options
@@ -89,7 +94,8 @@ def run(argv: Sequence[str] | None = None) -> None:
     if options.target_statistics is not None:
         adapt_statistics(network, config, folder=options.target_statistics or None)
     if options.slide:
-        slide(network.segmentor, tuple(options.slide), options.stride and tuple(options.stride))
+        stride = options.stride and tuple(options.stride)
+        slide(network.segmentor, tuple(options.slide), stride, batch=options.window_batch)
     for name, dataset in sets.items():
         print(f"{network.name} of {options.checkpoint} on {name or 'the validation set'}")
         if options.format_only:

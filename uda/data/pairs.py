@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import logging
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ import numpy as np
 from mmengine.logging import print_log
 from mmseg.registry import DATASETS
 
+from uda.data.cache.use import fresh, use_cache
 from uda.data.joined import build_joined, part_of, parts_of
 from uda.data.rare_class_sampling import (
     RareClassSampling,
@@ -72,6 +72,9 @@ class SourceTargetPairs:
             `DualTeacherStudent`.
         shared_crop: (height, width) of a part that is cut out of source and target at the same
             place, after their pipelines (an ablation of HRDA); None cuts nothing.
+        cache: Folder of caches that `tools/prepare_data.py --cache` wrote; a data set with one
+            there is read from it. The items are the same to the bit. None, or no such folder:
+            images are read from their files.
 
     Raises:
         ValueError: A data set is empty, an unknown sampling argument, no image qualifies for a
@@ -88,6 +91,7 @@ class SourceTargetPairs:
         further: int = 0,
         second_target: bool = False,
         shared_crop: tuple[int, int] | None = None,
+        cache: str | None = "data/cache",
     ) -> None:
         if further < 0:
             raise ValueError(f"SourceTargetPairs: further has to be at least 0, got {further}")
@@ -103,6 +107,7 @@ class SourceTargetPairs:
         self.sampling = build_sampling(sampling)
         self.further, self.second_target = further, second_target
         self.shared_crop = shared_crop
+        self.cache = cache
         self.table: RareClassTable | TablesBySource | None = None
         self._initialised = False
 
@@ -126,6 +131,10 @@ class SourceTargetPairs:
             statistics = statistics_of_all(sources, self.sampling.statistics)
             _warn_of_empty_classes(statistics, self.metainfo)
             self.table = self.sampling.tables(statistics, self.metainfo["classes"])
+        if self.cache is not None:
+            for name, dataset in (("source", self.source), ("target", self.target)):
+                for part in [] if dataset is None else parts_of(dataset):
+                    use_cache(part, self.cache, name)
         self._initialised = True
 
     @property
@@ -187,7 +196,7 @@ class SourceTargetPairs:
 
         # A copy for each try: a transform may write into the arrays it is given.
         cropped, _ = fetch_until(
-            lambda: apply_transforms(crop, copy.deepcopy(loaded)), enough, self.sampling.retries
+            lambda: apply_transforms(crop, fresh(loaded)), enough, self.sampling.retries
         )
         return apply_transforms(rest, cropped)
 

@@ -19,8 +19,11 @@ import uda.engine  # noqa: F401 - registers everything
 from uda.engine.checkpoint_networks import chosen_network, deployed_group, is_full, network_state
 from uda.engine.deploy import deploy_config
 from uda.engine.inference import LABEL_LOADERS, augmented_pipeline, predict_augmented
+from uda.engine.overlap import overlapped
+from uda.engine.prediction import predict_classes
 from uda.engine.target_statistics import STATISTICS_KEY, image_batches, target_images
 from uda.evaluation import SegmentationMetric, named_subsets
+from uda.evaluation.class_maps import ClassMaps
 from uda.models import SegmentationNetwork
 from uda.models.state_dicts import load_exactly, read_entry, read_state_dict
 from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
@@ -272,8 +275,16 @@ def _predict(
     """Hand the prediction of every image to the metric, under the network's name."""
     metric.dataset_meta = loader.dataset.metainfo
     segmentor: Any = network.segmentor
-    for data in loader:
-        samples = predict_augmented(segmentor, data) if augmented else segmentor.test_step(data)
+    maps = ClassMaps()
+
+    def predicted(data: Any) -> tuple[Any, list[Any]]:
+        if augmented:
+            samples = predict_augmented(segmentor, data)
+        else:
+            batch = segmentor.data_preprocessor(data, False)
+            samples = predict_classes(segmentor, batch["inputs"], batch["data_samples"], maps)
         for sample in samples:
             sample.set_metainfo({"pred_network": network.name})
-        metric.process(data, [sample.to_dict() for sample in samples])
+        return data, [sample.to_dict() for sample in samples]
+
+    overlapped(enumerate(loader), predicted, lambda _, found: metric.process(*found))

@@ -12,19 +12,30 @@ from mmengine.config import ConfigDict
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from uda.evaluation.class_maps import best_class
+
 LABEL_LOADERS = ("LoadLabel", "LoadAnnotations", "LoadPseudoLabel")
 
 
-def slide(segmentor: Any, window: tuple[int, int], stride: tuple[int, int] | None = None) -> None:
+def slide(
+    segmentor: Any,
+    window: tuple[int, int],
+    stride: tuple[int, int] | None = None,
+    *,
+    batch: int = 1,
+) -> None:
     """Make a segmentor predict by windows whose logits are averaged where they overlap.
 
     Args:
         segmentor: mmseg's; its `test_cfg` is replaced.
         window: Height and width in pixels of the image as the network sees it.
         stride: Steps down and to the right; None: two thirds of the window.
+        batch: Windows that go through the network together; memory grows with it, and last bits
+            may differ.
 
     Raises:
-        ValueError: A length is below 1, or the stride leaves gaps between windows.
+        ValueError: A length is below 1, the stride leaves gaps between windows, or there is no
+            window in a batch.
     """
     stride = stride or (max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3))
     for step, length in zip(stride, window, strict=True):
@@ -33,7 +44,16 @@ def slide(segmentor: Any, window: tuple[int, int], stride: tuple[int, int] | Non
                 "sliding windows need 1 <= stride <= window in height and width, got a window of "
                 f"{tuple(window)} and a stride of {tuple(stride)} (height, width)"
             )
-    segmentor.test_cfg = ConfigDict(mode="slide", crop_size=tuple(window), stride=tuple(stride))
+    if batch < 1:
+        raise ValueError(f"at least 1 window goes through the network at a time, got {batch}")
+    settings: dict[str, Any] = {
+        "mode": "slide",
+        "crop_size": tuple(window),
+        "stride": tuple(stride),
+    }
+    if batch > 1:
+        settings["window_batch"] = batch
+    segmentor.test_cfg = ConfigDict(settings)
 
 
 def augmented_pipeline(
@@ -90,7 +110,7 @@ def predict_augmented(segmentor: Any, data: Mapping[str, Any]) -> list[Any]:
     views = [{"inputs": inputs, "data_samples": samples} for inputs, samples in pairs]
     samples: list[Any] = list(views[0]["data_samples"])  # their metainfo and label are the image's
     for sample, probs in zip(samples, augmented_probs(segmentor, views), strict=True):
-        sample.set_data({"pred_sem_seg": PixelData(data=probs.argmax(0, keepdim=True))})
+        sample.set_data({"pred_sem_seg": PixelData(data=best_class(probs).unsqueeze(0))})
     return samples
 
 

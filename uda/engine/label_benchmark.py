@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from uda.engine.deploy import deploy_config
 from uda.engine.evaluate import LoadedNetwork, load_network
-from uda.engine.label_generation import Item, Labeller, load_batches, of_one_size, overlapped
+from uda.engine.label_generation import Item, Labeller, load_batches, of_one_size
 from uda.engine.label_images import label_names, target_set
 from uda.engine.label_pass import Pass
 from uda.engine.label_settings import LabelSettings
 from uda.engine.label_writer import LabelWriter
+from uda.engine.overlap import overlapped
 
 # Batches that are timed in one go: so many that the work of each can overlap with the next one's.
 _BLOCK = 4

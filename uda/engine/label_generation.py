@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from uda.engine.label_pass import PROGRESS, Pass, pass_key, restored
 from uda.engine.label_relay import Relay
 from uda.engine.label_settings import LabelSettings
 from uda.engine.label_writer import LabelWriter
+from uda.engine.overlap import overlapped
 from uda.files import write_atomically
 from uda.runs.digests import file_digest
 from uda.structures import IGNORE_INDEX
@@ -243,33 +243,6 @@ def _label(
         _hand_on(done, relay, 0)
     elif relay.keeps:
         done.take(relay.receive(relay.of(last)))
-
-
-def overlapped(
-    batches: Iterable[tuple[int, Sequence[Item]]],
-    predict: Callable[[Sequence[Item]], Parts],
-    finish: Callable[[int, Parts], None],
-) -> None:
-    """Predict one batch after the other; `finish` each in a thread while the next is predicted.
-
-    Selection and statistics are work for one core; so a second one does it beside the network.
-    What `finish` raises comes out of here, before another batch is finished.
-
-    Args:
-        batches: Number and items.
-        predict: Called with the items, in this thread.
-        finish: Called with number and prediction, in their order, in another one.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="select") as thread:
-        before: Future[None] | None = None
-        for number, items in batches:
-            parts = predict(items)
-            if before is not None:
-                before.result()
-            before = thread.submit(finish, number, parts)
-            del parts
-        if before is not None:
-            before.result()
 
 
 def _take(done: Pass, relay: Relay, turn: int) -> None:

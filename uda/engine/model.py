@@ -21,8 +21,10 @@ from uda.engine.distributed import synchronise_batch_norm
 from uda.engine.log import DeviceScalars
 from uda.engine.number_watch import NumberWatch
 from uda.engine.optim import STUDENT
+from uda.engine.prediction import described, predict_classes
 from uda.engine.preprocessor import BatchPreProcessor
-from uda.evaluation.label_free.metric import IMAGE_NUMBER, SUMS
+from uda.evaluation.class_maps import ClassMaps
+from uda.evaluation.label_free.metric import SUMS
 from uda.evaluation.label_free.sums import PredictionSums
 from uda.methods import Method
 from uda.models import SegmentationNetwork
@@ -172,6 +174,7 @@ class DomainAdaptation(BaseModel):
         self.start = start_settings(start)
         self.evaluate = evaluated_networks(evaluate, self.method)
         self.log = DeviceScalars()
+        self._class_maps = ClassMaps()
         # A hook replaces the watch, and says which iteration it is.
         self.watch = NumberWatch()
         self.iteration = 0
@@ -261,16 +264,15 @@ class DomainAdaptation(BaseModel):
         inputs = inputs.to(memory_format=self.memory_format)
         predictions: dict[str, list[Any]] = {}
         for name in self.evaluate:
-            results = networks[name].segmentor.predict(inputs, data_samples)
+            segmentor = networks[name].segmentor
+            if self.describe is None:
+                results = predict_classes(segmentor, inputs, data_samples, self._class_maps)
+            else:
+                results = described(
+                    segmentor.predict(inputs, data_samples), self.describe, SUMS.format(name)
+                )
             predictions[name] = [result.pred_sem_seg for result in results]
             samples = results
-            for result in results:
-                if self.describe is not None:
-                    number = result.metainfo[IMAGE_NUMBER]
-                    sums = self.describe(result.seg_logits.data, number)
-                    result.set_data({SUMS.format(name): sums})
-                # `pop` would leave them in memory: the sample keeps them as _seg_logits.
-                del result.seg_logits
         for name, maps in predictions.items():
             key = "pred_sem_seg" if name == self.evaluate[0] else f"{name}_pred_sem_seg"
             for sample, prediction in zip(samples, maps, strict=True):

@@ -10,6 +10,7 @@ from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
+from uda.models.bilinear import at_size
 from uda.models.daformer_head import DEFAULT_LOSS, check_scales
 
 
@@ -85,13 +86,6 @@ class LightHead(BaseDecodeHead):
         maps = [lateral(scale) for lateral, scale in zip(self.laterals, scales, strict=True)]
         fused = maps[0]
         for coarse in maps[1:]:
-            fused = fused + self._resize(coarse, maps[0])
+            fused = fused + at_size(coarse, maps[0].shape[2:], align_corners=self.align_corners)
         logits: Tensor = self.cls_seg(self.refine(F.relu(fused)))
         return logits
-
-    def _resize(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        if coarse.shape[2:] == fine.shape[2:]:
-            return coarse
-        return F.interpolate(
-            coarse, fine.shape[2:], mode="bilinear", align_corners=self.align_corners
-        )

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
+from uda.models.bilinear import at_size
 from uda.models.daformer_head import DEFAULT_LOSS
 from uda.models.lightweight_head import bare_classifier
 
@@ -88,10 +89,8 @@ class PyramidHead(BaseDecodeHead):
         fused = maps[-1]
         for level, skip in enumerate(maps[2::-1], start=1):
             raised = self._layer("up_conv", level)(fused)
-            if raised.shape[2:] != skip.shape[2:]:  # maps whose sizes are not halves, one by one
-                raised = F.interpolate(
-                    raised, skip.shape[2:], mode="bilinear", align_corners=self.align_corners
-                )
+            # changes maps alone whose sizes are not halves, one by one
+            raised = at_size(raised, skip.shape[2:], align_corners=self.align_corners)
             summed = raised + self._layer("reduce_conv", level)(skip)
             fused = F.relu(self._layer("norm", level)(self._layer("smooth_conv", level)(summed)))
         out: Tensor = self.smooth_conv4(fused)

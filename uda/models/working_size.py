@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from uda.models.bilinear import at_size
+
 WAYS = ("next", "vfm_uda", "pad", "none")
 
 
@@ -56,7 +58,7 @@ def fit_image(image: Tensor, size: tuple[int, int], way: str) -> Tensor:
         return image
     if way == "pad":
         return F.pad(image, (0, size[1] - width, 0, size[0] - height))
-    return F.interpolate(image, size, mode="bilinear", align_corners=False)
+    return at_size(image, size)
 
 
 def without_padding(one: Tensor, image: tuple[int, int], padded: tuple[int, int]) -> Tensor:

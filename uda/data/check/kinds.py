@@ -24,6 +24,8 @@ class Kind:
     advice: str
 
 
+_CACHE_AGAIN = "run `python tools/prepare_data.py --cache CONFIG` again"
+
 # Folders: text and advice come with what `uda.data.listing` found.
 FOLDER_KINDS: dict[str, Severity] = {
     "no folder": "error",
@@ -151,6 +153,16 @@ SET_KINDS = {
         "error",
         "class statistics that are not of these labels, and would be used",
         "remove the file; training counts again",
+    ),
+    "cache damaged": Kind("warning", "damaged files in the cache", _CACHE_AGAIN),
+    "cache stale": Kind(
+        "warning",
+        "cached files whose images or labels have changed since: where size and time of a file are "
+        "the old ones, training would not notice",
+        _CACHE_AGAIN,
+    ),
+    "cache incomplete": Kind(
+        "warning", "images that the cache lacks, which are read from their files", _CACHE_AGAIN
     ),
     "no model": Kind("error", "the model cannot be built", "mend what the sentence names"),
     "start weights": Kind(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from uda.data.check.cache import judge_cache
 from uda.data.check.findings import Finding, Looked, Report, of_files, of_set
 from uda.data.check.judge import judge_labels, judge_sampling, judge_sizes, judge_statistics
 from uda.data.check.pairs import Pair, PairCheck, check_pair
@@ -25,6 +28,7 @@ def check_sets(
     sampling: RareClassSampling | None = None,
     workers: int = 1,
     limit: int | None = None,
+    cache: Path | None = None,
     console: Console | None = None,
 ) -> Report:
     """Everything that would stop or spoil a run on these data sets.
@@ -37,6 +41,7 @@ def check_sets(
         workers: Processes (see `uda.data.parallel.parallel_map`).
         limit: Read at most so many images of each set, spread over it; what only all labels can
             tell (absent classes, sampling) is left out then.
+        cache: Folder of caches that training reads; None: it reads none.
         console: Where the progress bar goes; standard error by default.
 
     Raises:
@@ -53,6 +58,9 @@ def check_sets(
         checked = [(pair, next(results)) for pair in pairs]
         report.looked.append(_looked(one, checked))
         report.findings += _findings(one, checked, sources)
+        if one.asked.role in ("source", "target"):
+            known = [_info(pair) for pair in pairs]
+            report.findings += judge_cache(one.asked.name, one.dataset, cache, known, workers)
     next(results, None)  # take the bar away
     report.findings += sources.findings()
     report.sort()
@@ -97,6 +105,11 @@ class _Sources:
             return paths
         number = self.opened.index(one)
         return paths[number] if number < len(paths) else None
+
+
+def _info(pair: Pair) -> dict[str, Any]:
+    """What the data set knows of an image and the cache goes by."""
+    return {"img_path": pair.image, "seg_map_path": pair.label or ""}
 
 
 def _opened(asked: SetToCheck) -> OpenedSet:
