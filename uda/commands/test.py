@@ -45,8 +45,14 @@ def parser() -> argparse.ArgumentParser:
     add("--target-statistics", nargs="?", const="", metavar="FOLDER", help="first estimate batch "
         "normalisation on the images of a folder, or on the config's target training images "
         "(AdaBN); needs no label")  # fmt: skip
-    add("--workers", type=int, default=1)
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add("--workers", type=int, default=1, metavar="N", help="processes that read images (1)")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
     return command
 
 
