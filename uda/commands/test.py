@@ -135,9 +135,9 @@ def write(
     """Predictions of one set."""
     from uda.engine.evaluate import write_predictions
 
-    folder = predictions_folder(options, name)
+    folder = Path(options.save_predictions, name or "")
     images = write_predictions(network, dataset, folder=folder, **prediction(options))
-    print(f"{images} predictions in {Path(folder, network.name)}")
+    print(f"{images} predictions in {folder / network.name}")
 
 
 def prediction(options: argparse.Namespace) -> dict[str, Any]:
