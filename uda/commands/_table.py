@@ -18,6 +18,8 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "results": {
         "test": "score a checkpoint, or write its predictions",
+        "report": "one page about one or several runs",
+        "score_checkpoints": "rank checkpoints without target labels",
         "compare_runs": "name the first difference between two runs",
         "benchmark": "measure time and memory of a step, or of adapting",
     },
