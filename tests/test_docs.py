@@ -18,7 +18,11 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(r"(?<![\w/.-])((?:tools|configs|uda|tests|docs)/[\w/]+\.(?:py|md))\b")
 COMMAND = re.compile(r"(tools/\w+\.py)((?:\\\n|[^\n])*)")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-BLOCK = re.compile(r"(<!-- run -->\n)?```python\n(.*?)```", re.DOTALL)
+# What becomes of a Python block is said by a comment on the line before it: run; slow (run, in a
+# test marked so); config (loaded and checked as one); not run, and why.
+BLOCK = re.compile(
+    r"(?:<!-- (run|slow|config|not run: [^\n]+) -->\n)?```python\n(.*?)```", re.DOTALL
+)
 COST_WORDS = ("Expected", "Cost")
 
 
@@ -29,12 +33,12 @@ class Example:
     Attributes:
         name: Page and number, for messages.
         code: The block, moved down so that line numbers are those of the page.
-        is_run: Whether the block is marked to be executed.
+        mark: What the comment before it says, None where there is none.
     """
 
     name: str
     code: str
-    is_run: bool
+    mark: str | None
 
 
 def relative(path: Path) -> str:
@@ -49,7 +53,7 @@ def examples(page: Path) -> list[Example]:
         Example(
             f"{relative(page)}-{number}",
             "\n" * text[: match.start(2)].count("\n") + match.group(2),
-            match.group(1) is not None,
+            match.group(1),
         )
         for number, match in enumerate(BLOCK.finditer(text), start=1)
     ]
@@ -110,7 +114,16 @@ def test_examples_compile(example: Example) -> None:
     compile(example.code, example.name, "exec")
 
 
-RUN = [example for example in EXAMPLES if example.is_run]
+def test_examples_say_what_becomes_of_them() -> None:
+    """A block nobody runs has a reason: `<!-- not run: it needs a trained network -->`."""
+    assert [example.name for example in EXAMPLES if example.mark is None] == []
+
+
+RUN = [
+    pytest.param(example, marks=[pytest.mark.slow] if example.mark == "slow" else [])
+    for example in EXAMPLES
+    if example.mark in ("run", "slow")
+]
 
 
 @pytest.mark.parametrize("example", RUN, ids=lambda example: example.name)
@@ -119,9 +132,24 @@ def test_examples_run(example: Example) -> None:
     exec(compile(example.code, example.name, "exec"), {"__name__": "example"})
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "example",
+    [example for example in EXAMPLES if example.mark == "config"],
+    ids=lambda example: example.name,
+)
+def test_examples_are_configs(example: Example, tmp_path: Path) -> None:
+    """Blocks marked `<!-- config -->` are configs of a folder in configs/, with keys that exist."""
+    from uda.engine.train import load_config
+
+    file = tmp_path / "example.py"
+    file.write_text(example.code.replace('"../', f'"{PROJECT.as_posix()}/configs/'))
+    assert load_config(str(file)).model.method.type
+
+
 def test_readme_has_an_example_that_runs() -> None:
     """The parts in one's own loop, at least."""
-    assert any(example.name.startswith("README.md") for example in RUN)
+    assert any(e.name.startswith("README.md") and e.mark == "run" for e in EXAMPLES)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=relative)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from uda.commands._parser import command_parser
+from uda.commands._parser import command_parser, further_options
 from uda.commands._status import exit_status
 
 
@@ -25,25 +25,20 @@ def parser() -> argparse.ArgumentParser:
     add = command.add_argument
     add("config", help="the config the checkpoint was trained with")
     add("checkpoint", help="full or deploy checkpoint")
-    add("--network", choices=("student", "teacher"))
-    add("--method", nargs="+", default=["rpl"], metavar="NAME", help="one or several on one stream")
-    add("--stream", metavar="FOLDER|VIDEO", help="images in order of their names, or the frames of "
-        "a video (default: the domains that the config's `stream` lists)")  # fmt: skip
-    add("--labels", metavar="FOLDER", help="labels as the config's validation set has them: gives "
-        "the mIoU")  # fmt: skip
-    add("--image-suffix", metavar="TEXT", help="ending of image names")
-    add("--label-suffix", metavar="TEXT", help="what stands in its place in a label's name")
-    add("--rounds", type=int, help="how often the stream comes (default: the config's, or 1)")
-    add("--limit", type=int, help="only the first so many images of each domain")
-    add("--batch-size", type=int, default=1, help="images in a call; all of one size")
-    add_settings(command)
+    add("--network", choices=("student", "teacher"), help="of a full checkpoint (the student)")
+    add("--method", nargs="+", default=["rpl"], metavar="NAME", help="one or several (rpl)")
+    add("--stream", metavar="FOLDER|VIDEO", help="images in order of their names, or a video "
+        "(default: the domains in the config's `stream`)")  # fmt: skip
+    add("--labels", metavar="FOLDER", help="as the validation set has them: gives the mIoU")
+    add("--rounds", type=int, metavar="N", help="how often the stream comes (the config's, or 1)")
+    add("--limit", type=int, metavar="N", help="the first N images of each domain")
+    add("--batch-size", type=int, default=1, metavar="N", help="images in a call, of one size (1)")
     add("--slide", nargs=2, type=int, metavar=("H", "W"), help="predict by windows of this size")
-    add("--stride", nargs=2, type=int, metavar=("H", "W"))
-    add("--workers", type=int, default=1)
-    add("--threads", type=int, help="threads of torch (default: its own choice)")
+    add("--stride", nargs=2, type=int, metavar=("H", "W"), help="steps of the windows")
     add("--out", metavar="FILE", help="write all results as JSON")
     add("--report", metavar="FILE", help="write a page with curves and pictures (HTML)")
-    add("--panels", type=int, default=6, help="about how many images the report shows")
+    add_settings(command)
+    add_further(further_options(command))
     return command
 
 
@@ -62,28 +57,44 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def add_settings(command: argparse.ArgumentParser) -> None:
-    """Options of the adaptation."""
+    """Options of the adaptation that most people need."""
     add = command.add_argument
     add("--protocol", default="continual", choices=("continual", "online", "episodic", "offline"),
-        help="never reset; reset where a domain begins; reset before each call; adapt to the whole "
-        "stream, then predict it")  # fmt: skip
-    add("--epochs", type=int, default=1, help="passes of the protocol offline")
+        help="never reset (default); reset where a domain begins; reset before each call; adapt "
+        "to the whole stream, then predict it")  # fmt: skip
     add("--settings", choices=("dense", "published"), default="dense", help="dense: those of "
-        "uda.tta.dense_settings (default); published: the method's own; the options below replace "
-        "either")  # fmt: skip
-    add("--lr", type=float)
-    add("--optimiser", choices=("sgd", "adam"))
-    add("--statistics", help="of batch normalisation")
-    add("--every", type=int, default=1, help="adapt to every k-th call")
-    add("--skip-reliable", type=float, help="leave out images whose entropy, as a share of log K, "
-        "is below")  # fmt: skip
-    add("--max-pixels", type=int, help="pixels that enter a loss")
-    add("--class-balance", type=float)
-    add("--confidence", type=float, default=0.0, help="least confidence of a pixel in a loss")
-    add("--precision", choices=("full", "bfloat16", "float16"), default="full")
+        "uda.tta.dense_settings (default); published: the method's own")  # fmt: skip
+    add("--lr", type=float, metavar="X", help="learning rate, in place of that of --settings")
     add("--no-guard", action="store_true", help="let adaptation run unwatched")
-    add("--reset-every", type=int, default=100, help="images between resets of the baseline")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, metavar="N", help="of all draws (0)")
+
+
+def add_further(group: argparse._ArgumentGroup) -> None:
+    """Options for those who compare settings."""
+    add = group.add_argument
+    add("--image-suffix", metavar="TEXT", help="ending of image names")
+    add("--label-suffix", metavar="TEXT", help="what stands in its place in a label's name")
+    add("--epochs", type=int, default=1, metavar="N", help="passes of the protocol offline (1)")
+    add("--optimiser", choices=("sgd", "adam"), help="in place of that of --settings")
+    add("--statistics", metavar="KIND", help="of batch normalisation, the same way")
+    add("--class-balance", type=float, metavar="X", help="weight against large classes, likewise")
+    add("--skip-reliable", type=float, metavar="X", help="leave out images whose entropy, as a "
+        "share of log K, is below X")  # fmt: skip
+    add("--max-pixels", type=int, metavar="N", help="pixels that enter a loss")
+    add("--confidence", type=float, default=0.0, metavar="X", help="least confidence of a pixel in "
+        "a loss (0)")  # fmt: skip
+    add("--every", type=int, default=1, metavar="K", help="adapt to every K-th call (1)")
+    add(
+        "--precision",
+        choices=("full", "bfloat16", "float16"),
+        default="full",
+        help="of the passes (full)",
+    )
+    add("--reset-every", type=int, default=100, metavar="N", help="images between resets of the "
+        "baseline (100)")  # fmt: skip
+    add("--workers", type=int, default=1, metavar="N", help="processes that read images (1)")
+    add("--threads", type=int, metavar="N", help="threads of torch (default: its own choice)")
+    add("--panels", type=int, default=6, metavar="N", help="images the report shows, about (6)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

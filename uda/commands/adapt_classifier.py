@@ -26,18 +26,29 @@ def parser() -> argparse.ArgumentParser:
     add("--weights", required=True, help="a file, or efficientnet-lite0 (an installed package)")
     add("--images", required=True, metavar="DIR", help="a folder a class, or images with --labels")
     add("--labels", metavar="CSV", help="columns file and index")
-    add("--methods", nargs="+", default=["source", "bn", "tent", "rpl"], metavar="NAME")
+    add(
+        "--methods",
+        nargs="+",
+        default=["source", "bn", "tent", "rpl"],
+        metavar="NAME",
+        help="of uda.tta; source: none",
+    )
     add("--corruptions", nargs="+", default=["none"], metavar="NAME", help="none: as they are")
-    add("--severity", type=int, default=5, choices=range(1, 6))
-    add("--batch-size", type=int, default=50)
+    add("--severity", type=int, default=5, choices=range(1, 6), help="of a corruption (5)")
+    add("--batch-size", type=int, default=50, metavar="N", help="images in a batch (50)")
     add("--size", type=int, help="height and width of images (default: the model's)")
     add("--limit", type=int, help="only so many images, drawn by the seed")
     add("--lr", type=float, help="default: the method's, by architecture and batch")
     add("--statistics", help="of batch normalisation (default: the method's)")
-    add("--protocol", default="online", choices=("online", "episodic", "continual"))
+    add(
+        "--protocol",
+        default="online",
+        choices=("online", "episodic", "continual"),
+        help="of uda.tta; each corruption starts anew (online)",
+    )
     add("--no-guard", action="store_true", help="let adaptation run unwatched")
     add("--source-batches", type=int, default=10, help="uncorrupted batches that eata may read")
-    add("--seed", type=int, default=0)
+    add("--seed", type=int, default=0, metavar="N", help="of all draws (0)")
     add("--threads", type=int, help="threads of torch (default: its own choice)")
     add("--out", metavar="FILE", help="write all results as JSON")
     return command

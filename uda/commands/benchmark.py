@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from uda.commands._parser import command_parser
+from uda.commands._parser import ScreenFormatter, command_parser
 from uda.commands._status import exit_status
 
 
@@ -26,20 +26,38 @@ def parser() -> argparse.ArgumentParser:
         "time what test-time adaptation costs over plain inference.",
         example="step configs/daformer/toycity_daformer.py",
     )
-    commands = command.add_subparsers(dest="command", required=True)
-    step = commands.add_parser("step", help="forward, backward and optimiser, no data loading")
-    memory = commands.add_parser("memory", help="count bytes without computing anything")
+    commands = command.add_subparsers(
+        dest="command", required=True, prog=command.prog, help="what to measure"
+    )
+    step = commands.add_parser(
+        "step",
+        help="forward, backward and optimiser, no data loading",
+        formatter_class=ScreenFormatter,
+    )
+    memory = commands.add_parser(
+        "memory", help="count bytes without computing anything", formatter_class=ScreenFormatter
+    )
     for add in (step.add_argument, memory.add_argument):
-        add("config")
+        add("config", help="a file under configs/ (a config is code: run only yours)")
         add("--batch-size", type=int, help="images of each domain (default: config)")
         add("--crop", type=int, nargs=2, metavar=("H", "W"), help="default: config")
         add("--json", action="store_true", help="print one JSON object")
-        add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
-    memory.add_argument("--amp", choices=("off", "bf16"), default="off")
-    step.add_argument("--iterations", type=int, default=5)
-    step.add_argument("--warm-up", type=int, default=2)
+        add(
+            "--cfg-options",
+            nargs="+",
+            action=ConfigOptions,
+            metavar="KEY=VALUE",
+            help="change the config",
+        )
+    memory.add_argument(
+        "--amp", choices=("off", "bf16"), default="off", help="half precision (off)"
+    )
+    step.add_argument("--iterations", type=int, default=5, metavar="N", help="to measure (5)")
+    step.add_argument("--warm-up", type=int, default=2, metavar="N", help="before them (2)")
     step.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
-    step.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
+    step.add_argument(
+        "--amp", choices=("off", "bf16", "fp16"), default="off", help="half precision (off)"
+    )
     add_adapt(commands)
     add_labels(commands)
     add_data(commands)
@@ -49,16 +67,28 @@ def parser() -> argparse.ArgumentParser:
 
 def add_adapt(commands: Any) -> None:
     """The command `adapt`."""
-    adapt = commands.add_parser("adapt", help="time and memory of adapting over plain inference")
+    adapt = commands.add_parser(
+        "adapt",
+        help="time and memory of adapting over plain inference",
+        formatter_class=ScreenFormatter,
+    )
     adapt.add_argument("network", help="a timm classifier, or a config, whose segmentor is taken")
     adapt.add_argument("--weights", help="of the classifier: a file, or efficientnet-lite0 "
                        "(default: drawn at random, which takes as long)")  # fmt: skip
-    adapt.add_argument("--methods", nargs="+", default=["tent", "rpl"], metavar="NAME")
-    adapt.add_argument("--batch-size", type=int, default=1)
-    adapt.add_argument("--size", type=int, nargs=2, metavar=("H", "W"))
+    adapt.add_argument(
+        "--methods",
+        nargs="+",
+        default=["tent", "rpl"],
+        metavar="NAME",
+        help="of uda.tta (tent rpl)",
+    )
+    adapt.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images in a batch (1)"
+    )
+    adapt.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="of images")
     adapt.add_argument("--statistics", help="of batch normalisation (default: the method's)")
-    adapt.add_argument("--iterations", type=int, default=10)
-    adapt.add_argument("--warm-up", type=int, default=2)
+    adapt.add_argument("--iterations", type=int, default=10, metavar="N", help="to measure (10)")
+    adapt.add_argument("--warm-up", type=int, default=2, metavar="N", help="before them (2)")
     adapt.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     adapt.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -67,16 +97,26 @@ def add_labels(commands: Any) -> None:
     """The command `labels`."""
     from uda._options import ConfigOptions
 
-    labels = commands.add_parser("labels", help="label generation over plain inference, in turn")
+    labels = commands.add_parser(
+        "labels",
+        help="label generation over plain inference, in turn",
+        formatter_class=ScreenFormatter,
+    )
     add = labels.add_argument
-    add("config")
+    add("config", help="a file under configs/ (a config is code: run only yours)")
     add("--checkpoint", metavar="FILE", help="default: random weights")
     add("--network", choices=("student", "teacher"), help="of the checkpoint")
     add("--images", type=int, default=16, help="of the target set")
-    add("--repeats", type=int, default=4)
+    add("--repeats", type=int, default=4, metavar="N", help="of both in turn (4)")
     add("--threads", type=int, help="threads of torch (default: its own choice)")
     add("--json", action="store_true", help="print one JSON object")
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
 
 
 def add_data(commands: Any) -> None:

@@ -102,7 +102,7 @@ def sets_of(config: Any) -> list[SetToCheck]:
     from uda.engine.evaluate import evaluation_dataset, without_labels
 
     loader = config.get("train_dataloader") or {}
-    pairs = loader.get("dataset") or {}
+    pairs: Any = loader.get("dataset") or {}
     alone = pairs.get("type") == "PseudoLabelledTarget"
     if not pairs.get("target" if alone else "source"):
         raise ValueError(

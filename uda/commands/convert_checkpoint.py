@@ -20,7 +20,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("source", help="checkpoint with either kind of names")
     command.add_argument("target", help="file to write")
-    command.add_argument("--to", choices=("segformer", "mmseg"), default="segformer")
+    command.add_argument(
+        "--to",
+        choices=("segformer", "mmseg"),
+        default="segformer",
+        help="names to write (segformer)",
+    )
     return command
 
 

@@ -28,8 +28,16 @@ def parser() -> argparse.ArgumentParser:
         description="Generate a two-domain city, train source-only and DAFormer, compare.",
         example="--iterations 300",
     )
-    command.add_argument("--iterations", type=int, default=300)
-    command.add_argument("--work-dir", type=Path, default=Path("work_dirs/demo"))
+    command.add_argument(
+        "--iterations", type=int, default=300, metavar="N", help="of each training (300)"
+    )
+    command.add_argument(
+        "--work-dir",
+        type=Path,
+        default=Path("work_dirs/demo"),
+        metavar="DIR",
+        help="folder of both runs (work_dirs/demo)",
+    )
     command.add_argument(
         "--data", type=Path, default=Path("data/toycity"), metavar="DIR",
         help="folder of the generated images, used again if it is there (data/toycity)",

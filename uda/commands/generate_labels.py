@@ -43,7 +43,13 @@ def parser() -> argparse.ArgumentParser:
     add("--shard", metavar="I/N", help="label the I-th of N shares alone, with thresholds of its "
         "own, for machines that cannot talk; the last of them joins the shares in D, or "
         "tools/join_labels.py where each machine has a D of its own")  # fmt: skip
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
     return command
 
 

@@ -34,7 +34,13 @@ def parser() -> argparse.ArgumentParser:
         "Kendall's rank correlation with it, and the regret of each choice")  # fmt: skip
     add("--json", metavar="FILE", help="write everything to FILE ('-': standard output)")
     add("--workers", type=int, default=1, help="processes that read images (1)")
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
     return command
 
 

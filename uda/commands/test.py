@@ -47,8 +47,14 @@ def parser() -> argparse.ArgumentParser:
     add("--target-statistics", nargs="?", const="", metavar="FOLDER", help="first estimate batch "
         "normalisation on the images of a folder, or on the config's target training images "
         "(AdaBN); needs no label")  # fmt: skip
-    add("--workers", type=int, default=1)
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add("--workers", type=int, default=1, metavar="N", help="processes that read images (1)")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
     return command
 
 
@@ -135,9 +141,9 @@ def write(
     """Predictions of one set."""
     from uda.engine.evaluate import write_predictions
 
-    folder = predictions_folder(options, name)
+    folder = Path(options.save_predictions, name or "")
     images = write_predictions(network, dataset, folder=folder, **prediction(options))
-    print(f"{images} predictions in {Path(folder, network.name)}")
+    print(f"{images} predictions in {folder / network.name}")
 
 
 def prediction(options: argparse.Namespace) -> dict[str, Any]:

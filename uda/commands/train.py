@@ -40,8 +40,15 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the same seed gives the same bits; slower on a GPU (docs/reproducibility.md)",
     )
-    command.add_argument("--amp", choices=("off", "bf16", "fp16"), default="off")
-    command.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none")
+    command.add_argument(
+        "--amp", choices=("off", "bf16", "fp16"), default="off", help="half precision (off)"
+    )
+    command.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm"),
+        default="none",
+        help="what starts several processes (none); pytorch is torchrun",
+    )
     command.add_argument(
         "--cfg-options",
         nargs="+",

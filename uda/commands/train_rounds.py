@@ -31,9 +31,15 @@ def parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="replaces the config's seed")
     add("--deterministic", action="store_true", help="the same seed gives the same bits; slower on "
         "a GPU (docs/reproducibility.md)")  # fmt: skip
-    add("--amp", choices=("off", "bf16", "fp16"), default="off")
+    add("--amp", choices=("off", "bf16", "fp16"), default="off", help="half precision (off)")
     add("--workers", type=int, default=1, help="processes that read images for labelling")
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add(
+        "--cfg-options",
+        nargs="+",
+        action=ConfigOptions,
+        metavar="KEY=VALUE",
+        help="change the config",
+    )
     return command
 
 
