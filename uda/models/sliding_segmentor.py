@@ -33,7 +33,7 @@ class SlidingSegmentor(EncoderDecoder):
         if short is not None:
             image = at_size(inputs, short_side_size(size, int(short)))
         (height, width), (rows, columns) = self.test_cfg.crop_size, self.test_cfg.stride
-        total = image.new_zeros((len(image), self.out_channels, *image.shape[2:]))
+        total = image.new_zeros((image.shape[0], self.out_channels, *image.shape[2:]))
         count = image.new_zeros((1, 1, *image.shape[2:]))
         boxes = window_boxes(
             (image.shape[2], image.shape[3]), crop=(height, width), stride=(rows, columns)
