@@ -1,4 +1,4 @@
-"""Rename Mix Transformer weights: `python tools/convert_checkpoint.py IN OUT --to mmseg`."""
+"""Rename weights: `python tools/convert_checkpoint.py IN OUT --to uda`."""
 
 import sys
 

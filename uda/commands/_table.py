@@ -10,6 +10,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "make_camvid_day2dusk": "make the data set CamVid, day to dusk",
     },
     "training": {
+        "own_folders": "write the configs of an adaptation of own folders",
         "train": "train a method by its config",
         "train_rounds": "label, train on the labels, and again (IAST, HIAST)",
         "generate_labels": "write pseudo-labels of a target set",
@@ -24,7 +25,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "benchmark": "measure time and memory of a step, or of adapting",
     },
     "use": {
-        "convert_checkpoint": "rename weights between SegFormer's and mmseg's names",
+        "predict": "predict images, a folder or a video",
+        "export": "write a network as ONNX or torch.export",
+        "convert_checkpoint": "rename weights of SegFormer, mmseg and DAFormer's family",
         "adapt": "adapt a segmentor to a stream of images",
         "adapt_classifier": "adapt a classifier to corrupted images, and score it",
         "completion": "print what makes a shell complete the words of uda",

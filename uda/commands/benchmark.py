@@ -124,29 +124,30 @@ def add_data(commands: Any) -> None:
     from uda._options import ConfigOptions
 
     data = commands.add_parser("data", help="reading of training pairs: mmseg's pipeline, ours "
-        "from files, and from a cache, in turn")  # fmt: skip
+        "from files, and from a cache, in turn", formatter_class=ScreenFormatter)  # fmt: skip
     add = data.add_argument
-    add("config")
+    add("config", help="a file under configs/ (a config is code: run only yours)")
     add("--images", type=int, default=8, help="of each domain")
     add("--size", type=int, nargs=2, default=(1024, 2048), metavar=("H", "W"),
         help="of images that are made up")  # fmt: skip
     add("--own", action="store_true", help="take the config's images, not made-up ones")
     add("--sampling", action="store_true", help="also draw by rare class sampling")
-    add("--repeats", type=int, default=7)
+    add("--repeats", type=int, default=7, help="rounds of all ways in turn (7)")
     add("--json", action="store_true", help="print one JSON object")
-    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE")
+    add("--cfg-options", nargs="+", action=ConfigOptions, metavar="KEY=VALUE",
+        help="change values of the config")  # fmt: skip
 
 
 def add_evaluate(commands: Any) -> None:
     """The command `evaluate`."""
     evaluate = commands.add_parser("evaluate", help="classes of resized logits, and their "
-        "counts: mmseg's way and ours, in turn")  # fmt: skip
+        "counts: mmseg's way and ours, in turn", formatter_class=ScreenFormatter)  # fmt: skip
     add = evaluate.add_argument
     add("--size", type=int, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="of labels")
     add("--logits", type=int, nargs=2, default=(128, 256), metavar=("H", "W"),
         help="size of what the network gives")  # fmt: skip
-    add("--classes", type=int, default=19)
-    add("--repeats", type=int, default=9)
+    add("--classes", type=int, default=19, help="of the maps (19)")
+    add("--repeats", type=int, default=9, help="rounds of all ways in turn (9)")
     add("--threads", type=int, help="threads of torch (default: its own choice)")
     add("--json", action="store_true", help="print one JSON object")
 

@@ -43,14 +43,14 @@ def mean_over_windows(
     """
     check_windows(crop, stride, batch)
     size = (image.shape[2], image.shape[3])
-    total = image.new_zeros((len(image), num_classes, *size))
+    total = image.new_zeros((image.shape[0], num_classes, *size))
     count = image.new_zeros((1, 1, *size))
     boxes = sliding_boxes(size, crop, stride)
     for first in range(0, len(boxes), batch):
         group = boxes[first : first + batch]
         windows = torch.cat([box.cut(image) for box in group])
         known = [{**meta, "img_shape": windows.shape[2:]} for _ in group for meta in metas]
-        for box, maps in zip(group, predict(windows, known).split(len(image)), strict=True):
+        for box, maps in zip(group, predict(windows, known).chunk(len(group)), strict=True):
             box.cut(total).add_(maps.to(total.dtype))
             box.cut(count).add_(1)
     return total / count

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import timm
+
+from uda.models.mix_transformer import MIT_LICENCE
 
 # What a licence that timm names means for use, in short; the text itself decides.
 TERMS: dict[str, str] = {
@@ -78,6 +83,28 @@ def full_name(name: str) -> str:
     if "." in name or config is None or not config.tag:
         return name
     return f"{name}.{config.tag}"
+
+
+def backbone_licence(backbone: Mapping[str, Any]) -> str:
+    """The licences that a network trained from a backbone's weights has to heed, in one line.
+
+    Args:
+        backbone: Its config, with its name or variant and its `weights`.
+
+    >>> backbone_licence({"type": "TimmEncoder", "name": "resnet18", "weights": None})
+    'code: Apache-2.0; no pretrained weights named; the terms of the training images apply as well'
+    """
+    inner = backbone
+    while isinstance(inner.get("encoder"), Mapping):  # of an adapter or a tuned encoder
+        inner = inner["encoder"]
+    weights = "no pretrained weights named"
+    if inner.get("type") == "MixTransformer":
+        if inner.get("weights") is not None:
+            weights = MIT_LICENCE.rstrip(".")
+    elif inner.get("weights") is not None and inner.get("name"):
+        name = str(inner["name"])
+        weights = f"pretrained weights of {full_name(name)}: {licence_of(name)}"
+    return f"code: Apache-2.0; {weights}; the terms of the training images apply as well"
 
 
 def normalisation_of(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
