@@ -59,6 +59,17 @@ def test_operations_values() -> None:
     assert count_operations(lambda: F.conv2d(image, kernel, padding=1).sum().backward()) == 3 * once
 
 
+def test_operations_of_depthwise_convolutions_values() -> None:
+    """One channel a group: 2 * 9 for each of the 4 * 25, and twice that backward."""
+    image = torch.ones(1, 4, 5, 5, requires_grad=True)
+    kernel = torch.ones(4, 1, 3, 3, requires_grad=True)
+
+    def step() -> None:
+        F.conv2d(image, kernel, padding=1, groups=4).sum().backward()
+
+    assert count_operations(step) == 3 * 2 * 9 * 4 * 25
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_peak_properties(dtype: torch.dtype) -> None:
     """More than a billion operations a second, on whatever runs this."""
