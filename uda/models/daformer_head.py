@@ -159,9 +159,10 @@ class DAFormerHead(BaseDecodeHead):
         Embedding and convolution are one linear layer of each scale.
         """
         parts = weight.flatten(1).chunk(len(scales), 1)
+        embeds: list[Any] = list(self.embed_layers)
         maps = [
             at_each_pixel(scale, part @ embed.proj.weight, part @ embed.proj.bias)
-            for scale, part, embed in zip(scales, parts, self.embed_layers, strict=True)
+            for scale, part, embed in zip(scales, parts, embeds, strict=True)
         ]
         return resized_sum(maps, size, align_corners=self.align_corners)
 
