@@ -73,11 +73,12 @@ class SeparableASPP(nn.Module):
             plain: What a 1x1 convolution of the concatenated scales gives, by its weight.
             align_corners: Of the resizing.
         """
+        layers: list[Any] = list(self.aspp_modules)
         branches = [
             after_convolution(branch, plain(branch.conv.weight))
             if dilation == 1
             else separable_of_scales(branch, scales, size, align_corners=align_corners)
-            for dilation, branch in zip(self.dilations, self.aspp_modules, strict=True)
+            for dilation, branch in zip(self.dilations, layers, strict=True)
         ]
         fused: Tensor = self.bottleneck(torch.cat(branches, dim=1))
         return fused
