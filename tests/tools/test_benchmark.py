@@ -39,7 +39,12 @@ def test_json_has_every_field(config: Path, capsys: pytest.CaptureFixture[str]) 
     assert (found["config"], found["amp"]) == (str(config), "bf16")
     assert 0 < found["wall_min_s"] <= found["wall_s"] <= found["wall_max_s"]
     assert found["images_per_s"] == pytest.approx(2 / found["wall_s"])  # a source, a target image
+    assert found["iterations_per_s"] == pytest.approx(1 / found["wall_s"])
+    assert 0 < found["cpu_min_s"] <= found["cpu_s"] <= found["cpu_max_s"]
     assert found["peak_memory_mb"] > 10
+    assert (found["batch_size"], found["crop"], found["iterations"]) == (1, [32, 64], 2)
+    assert 0 < found["peak_share"] < 2
+    assert found["operations"] > 1e6
     assert found["threads"] == torch.get_num_threads()
 
 
@@ -50,10 +55,19 @@ def test_text_without_memory_on_windows(
     if torch.cuda.is_available():
         pytest.skip("on CUDA the memory is that of the device")
     monkeypatch.setitem(sys.modules, "resource", None)
-    lines = dict(line.split() for line in measured(config, capsys, "--crop", "32", "32").split("\n")
-                 if line)  # fmt: skip
-    assert lines.keys() == {field.name for field in fields(StepTimes)}
-    assert lines["peak_memory_mb"] == "None"
+    output = measured(config, capsys, "--crop", "32", "32")
+    lines = dict(line.split(maxsplit=1) for line in output.splitlines())
+    phases = {name: share for name, share in lines.items() if share.endswith("%")}
+    assert lines.keys() - phases.keys() == {field.name for field in fields(StepTimes)} - {"phases"}
+    assert (lines["peak_memory_mb"], lines["crop"]) == ("None", "(32, 32)")
+    assert {"batch", "source", "teacher", "mixing", "mixed", "ema", "optimiser"} <= phases.keys()
+
+
+def test_phases_are_shares_of_the_whole(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They add up to 1; the student's passes take most."""
+    phases = json.loads(measured(config, capsys, "--json"))["phases"]
+    assert sum(phases.values()) == pytest.approx(1)
+    assert phases["source"] + phases["mixed"] > 0.3
 
 
 def test_labels_have_every_field(config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,8 +170,11 @@ def run(argv: Sequence[str] | None = None) -> None:
         how = {} if arguments.command == "labels" else {"amp": arguments.amp}
         print(json.dumps({"config": arguments.config, **how, **figures}))
         return
+    phases = figures.pop("phases", {})
     for name, value in figures.items():
         print(f"{name:>20}  {value:.3f}" if isinstance(value, float) else f"{name:>20}  {value}")
+    for name, share in phases.items():
+        print(f"{name:>20}  {100 * share:.1f} %")
 
 
 def measured_step(arguments: argparse.Namespace) -> dict[str, Any]:

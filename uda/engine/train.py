@@ -19,6 +19,7 @@ from uda.engine.config import check_complete, check_config, check_options, check
 from uda.engine.config_file import merge_options, read_config
 from uda.engine.config_values import HIGHEST_SEED
 from uda.engine.determinism import choose_determinism
+from uda.engine.host_memory import keep_freed_memory
 from uda.engine.model import further_batches
 from uda.engine.non_finite import NonFinite
 from uda.engine.run_record import RunRecord
@@ -115,6 +116,8 @@ def build_runner(
     config.launcher = launcher
     if seed is not None:
         config.randomness = {**config.get("randomness", {}), "seed": seed}
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     set_further_batches(config)
     choose_determinism(config, deterministic)
     set_precision(config, amp)

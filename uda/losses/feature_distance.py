@@ -80,8 +80,10 @@ def downscale_label(
     >>> downscale_label(label, (1, 2), num_classes=2).tolist()
     [[[1, 255]]]
     """
-    one_hot = F.one_hot(torch.where(label == ignore_index, num_classes, label), num_classes + 1)
-    shares = F.adaptive_avg_pool2d(one_hot.movedim(-1, 1).float(), size)
+    class_ids = torch.arange(num_classes + 1, device=label.device).view(1, -1, 1, 1)
+    known = torch.where(label == ignore_index, num_classes, label)
+    one_hot = (known.unsqueeze(1) == class_ids).float()
+    shares = F.adaptive_avg_pool2d(one_hot, size)
     share, winner = shares.max(1)
     return torch.where((winner == num_classes) | (share < min_share), ignore_index, winner)
 

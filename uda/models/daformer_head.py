@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from mmcv.cnn import ConvModule, DepthwiseSeparableConvModule
+from mmcv.cnn import ConvModule
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
+
+from uda.models.resized_maps import resized_sum
+from uda.models.separable_aspp import SeparableASPP, after_convolution
 
 # Given in full because mmseg warns about its own default of the second entry.
 DEFAULT_LOSS = {"type": "CrossEntropyLoss", "avg_non_ignore": True}
 FUSIONS = ("separable_aspp", "conv1x1")
+Resizing = Literal["first", "last"]
 
 
 class EmbedScale(nn.Module):
@@ -29,43 +33,19 @@ class EmbedScale(nn.Module):
         return embedded.transpose(1, 2).reshape(scale.shape[0], -1, *scale.shape[2:])
 
 
-class SeparableASPP(nn.Module):
-    """Parallel dilated depth-wise separable convolutions, then a 3x3 bottleneck; no pooling.
+def at_each_pixel(scale: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A linear layer at each pixel of a map.
 
-    Dilation 1 stands for a plain 1x1 convolution.
+    Args:
+        scale: (N, C, H, W).
+        weight: (C', C).
+        bias: (C',).
+
+    Returns:
+        (N, C', H, W).
     """
-
-    def __init__(
-        self,
-        *,
-        in_channels: int,
-        channels: int,
-        dilations: Sequence[int],
-        norm_cfg: Mapping[str, Any],
-    ) -> None:
-        super().__init__()
-        self.aspp_modules = nn.ModuleList(
-            ConvModule(in_channels, channels, 1, norm_cfg=dict(norm_cfg))
-            if dilation == 1
-            else DepthwiseSeparableConvModule(
-                in_channels,
-                channels,
-                3,
-                padding=dilation,
-                dilation=dilation,
-                norm_cfg=dict(norm_cfg),
-            )
-            for dilation in dilations
-        )
-        self.bottleneck = ConvModule(
-            len(dilations) * channels, channels, 3, padding=1, norm_cfg=dict(norm_cfg)
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map (N, channels, H, W) of a map (N, in_channels, H, W)."""
-        branches = [branch(features) for branch in self.aspp_modules]
-        fused: Tensor = self.bottleneck(torch.cat(branches, dim=1))
-        return fused
+    embedded = F.linear(scale.flatten(2).transpose(1, 2), weight, bias)
+    return embedded.transpose(1, 2).reshape(scale.shape[0], -1, *scale.shape[2:])
 
 
 class DAFormerHead(BaseDecodeHead):
@@ -89,9 +69,13 @@ class DAFormerHead(BaseDecodeHead):
         loss_decode: mmseg's loss, used by mmseg's own training only; None: cross-entropy.
         ignore_index: Label without loss.
         align_corners: Of all resizing.
+        resizing: When scales are resized. `"first"`: before the fusion, as in the released code.
+            `"last"`: after the layers of the fusion that are linear, whose order can be exchanged
+            (`uda.models.resized_maps`). The same numbers up to rounding, in about half
+            of the time of an iteration on a CPU; not measured on CUDA.
 
     Raises:
-        ValueError: Unknown fusion, or as many channels as indices are not given.
+        ValueError: Unknown fusion or resizing, or as many channels as indices are not given.
     """
 
     def __init__(
@@ -108,9 +92,12 @@ class DAFormerHead(BaseDecodeHead):
         loss_decode: Any = None,
         ignore_index: int = 255,
         align_corners: bool = False,
+        resizing: Resizing = "last",
     ) -> None:
         if fusion not in FUSIONS:
             raise ValueError(f"Unknown fusion {fusion!r}; there are {', '.join(FUSIONS)}.")
+        if resizing not in ("first", "last"):
+            raise ValueError(f'resizing has to be "first" or "last", not {resizing!r}.')
         check_scales(in_channels, in_index)
         norm_cfg = dict(norm_cfg or {"type": "BN"})
         super().__init__(
@@ -127,6 +114,7 @@ class DAFormerHead(BaseDecodeHead):
             align_corners=align_corners,
         )
         draw_classifier(self.conv_seg)
+        self.resizing = resizing
         self.embed_layers = nn.ModuleList(EmbedScale(width, channels) for width in in_channels)
         stacked = len(in_channels) * channels
         self.fuse_layer = (
@@ -140,13 +128,43 @@ class DAFormerHead(BaseDecodeHead):
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Logits (N, K, H, W) at the size of the finest used map."""
         scales = self._transform_inputs(features)
-        size = scales[0].shape[2:]
+        fuse = self._fused if self.resizing == "last" else self._fused_at_full_size
+        logits: Tensor = self.cls_seg(fuse(scales, scales[0].shape[2:]))
+        return logits
+
+    def _fused_at_full_size(self, scales: Sequence[Tensor], size: torch.Size) -> Tensor:
         embedded = [
             self._resize(embed(scale), size)
             for embed, scale in zip(self.embed_layers, scales, strict=True)
         ]
-        logits: Tensor = self.cls_seg(self.fuse_layer(torch.cat(embedded, dim=1)))
-        return logits
+        fused: Tensor = self.fuse_layer(torch.cat(embedded, dim=1))
+        return fused
+
+    def _fused(self, scales: Sequence[Tensor], size: torch.Size) -> Tensor:
+        def plain(weight: Tensor) -> Tensor:
+            return self._plain(scales, weight, size)
+
+        if isinstance(self.fuse_layer, ConvModule):
+            return after_convolution(self.fuse_layer, plain(self.fuse_layer.conv.weight))
+        pairs = zip(self.embed_layers, scales, strict=True)
+        embedded = [embed(scale) for embed, scale in pairs]
+        fused: Tensor = self.fuse_layer.of_scales(
+            embedded, size, plain, align_corners=self.align_corners
+        )
+        return fused
+
+    def _plain(self, scales: Sequence[Tensor], weight: Tensor, size: torch.Size) -> Tensor:
+        """A 1x1 convolution of the embedded, resized, concatenated scales.
+
+        Embedding and convolution are one linear layer of each scale.
+        """
+        parts = weight.flatten(1).chunk(len(scales), 1)
+        embeds: list[Any] = list(self.embed_layers)
+        maps = [
+            at_each_pixel(scale, part @ embed.proj.weight, part @ embed.proj.bias)
+            for scale, part, embed in zip(scales, parts, embeds, strict=True)
+        ]
+        return resized_sum(maps, size, align_corners=self.align_corners)
 
     def _resize(self, scale: Tensor, size: torch.Size) -> Tensor:
         if scale.shape[2:] == size:

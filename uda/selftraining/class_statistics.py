@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uda.processes import summed
@@ -113,4 +112,4 @@ def one_hot(label: Tensor, num_classes: int) -> Tensor:
     >>> one_hot(torch.tensor([1, 255]), 2).tolist()
     [[0, 1], [0, 0]]
     """
-    return F.one_hot(label.clamp(max=num_classes), num_classes + 1)[:, :num_classes]
+    return (label.unsqueeze(1) == torch.arange(num_classes, device=label.device)).long()

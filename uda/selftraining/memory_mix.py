@@ -174,7 +174,8 @@ class MemoryMix(nn.Module):
         if target.valid is not None:
             usable = usable & target.valid
         label = torch.where(usable, pseudo.label, self.num_classes)
-        member = F.one_hot(label.flatten(1), self.num_classes + 1)[..., :-1]
+        class_ids = torch.arange(self.num_classes, device=label.device)
+        member = label.flatten(1).unsqueeze(2) == class_ids
         counts = member.sum(1)
         sums = (member * pseudo.confidence.float().flatten(1).unsqueeze(2)).sum(1)
         sure = torch.where(counts >= self.min_pixels, sums / counts.clamp(min=1), EMPTY)

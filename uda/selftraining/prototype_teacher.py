@@ -114,7 +114,8 @@ class PrototypeTeacher(EMATeacher):
 
     def _follow_features(self, features: Tensor, label: Tensor) -> None:
         flat = features.movedim(1, -1).flatten(0, 2)
-        member = F.one_hot(label.flatten(), self.num_classes).to(flat.dtype)
+        class_ids = torch.arange(self.num_classes, device=label.device)
+        member = (label.flatten().unsqueeze(1) == class_ids).to(flat.dtype)
         count = summed(member.sum(0))
         mean = (summed(member.T @ flat) / count.clamp(min=1).unsqueeze(1)).to(self.prototypes.dtype)
         enough = count >= self.min_pixels
