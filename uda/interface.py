@@ -21,8 +21,8 @@ from uda.data.images import read_image
 from uda.engine import evaluate as scoring
 from uda.engine.class_names import Classes, classes_of
 from uda.engine.evaluate import Evaluation, LoadedNetwork
-from uda.engine.inference import slide as slide_windows
 from uda.engine.image_prediction import Prediction, Predictor
+from uda.engine.inference import slide as slide_windows
 from uda.engine.run_record import recorded
 from uda.engine.train import build_runner, check_unused, load_config
 from uda.evaluation import SegmentationMetric

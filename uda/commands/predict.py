@@ -71,9 +71,9 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     from uda.engine.class_names import classes_of
     from uda.engine.evaluate import adapt_statistics, load_network
+    from uda.engine.image_prediction import Predictor
     from uda.engine.inference import slide
     from uda.engine.predict_files import predict_files
-    from uda.engine.image_prediction import Predictor
     from uda.engine.prediction_inputs import find_inputs
     from uda.engine.prediction_output import PredictionFolder
     from uda.engine.train import load_config
