@@ -69,6 +69,10 @@ class Method(nn.Module):
         """The network that `predict` uses, for export."""
         return network
 
+    def finished(self, exported: nn.Module) -> nn.Module:
+        """The exported network with what `predict` does beside it."""
+        return exported
+
     def followers(self) -> dict[str, nn.Module]:
         """Networks beside the student that move, by name."""
         return {}
@@ -82,6 +86,10 @@ class Method(nn.Module):
 
     def forget(self) -> None:
         """Start anew, as if no image had been seen."""
+
+    def report(self) -> dict[str, Any]:
+        """What the method has to say of itself, for the adapter's report."""
+        return {}
 
 
 def updated_mean(old: Tensor | None, new: Tensor, decay: float = 0.9) -> Tensor:
