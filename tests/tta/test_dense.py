@@ -18,7 +18,8 @@ def test_dense_settings_adapt(method: str) -> None:
     # Every pixel may teach something here, whatever it is sure of.
     every = {"margin": 1.0, "redundancy": 1.0}
     settings |= {
-        "eta": every, "rdumb": every, "sar": {"margin": 1.0}, "deyo": {"plpd": -1.0},
+        "eta": every, "rdumb": every, "sar": {"margin": 1.0},
+        "deyo": {"plpd": -1.0, "threshold": 1.0},
         "eata": {**every, "source_batches": [torch.rand(1, 3, 16, 16)]},
     }.get(method, {})  # fmt: skip
     before = network("segmenter")

@@ -16,9 +16,10 @@ from uda.tta.methods.rotta import stepped
 SAME = {"view": lambda image, generator: image, "capacity": 6, "interval": 6}
 
 
-def adapted(kind: str, *, lr: float = 1e-3, **settings: Any) -> tuple[Adapter, list[int]]:
+def adapted(kind: str, *, lr: float = 1.0, **settings: Any) -> tuple[Adapter, list[int]]:
     """A model after one update, and the number of images in each of its passes with gradient."""
-    model = adapt(network(kind), RoTTA(**SAME, **settings), statistics="source", guard=False, lr=lr)
+    model = adapt(network(kind), RoTTA(**SAME, **settings), statistics="source", guard=False,
+                  optimiser="sgd", lr=lr)  # fmt: skip
     sizes: list[int] = []
     forward = model.learner.forward
 

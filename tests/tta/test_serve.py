@@ -189,7 +189,12 @@ def stressed(server: SnapshotServer, callers: int, calls: int, *, until: int) ->
         thread.start()
     for _ in range(until):
         answered.acquire()
-    closers = [threading.Thread(target=server.close, daemon=True) for _ in range(2)]
+
+    def close() -> None:
+        with contextlib.suppress(RuntimeError):  # an adaptation may have failed
+            server.close()
+
+    closers = [threading.Thread(target=close, daemon=True) for _ in range(2)]
     for thread in closers:
         thread.start()
     for thread in [*threads, *closers]:
@@ -223,11 +228,7 @@ def test_stress_of_failures() -> None:
 
     adapter.method.step = sometimes  # type: ignore[method-assign]
     server = SnapshotServer(adapter, waiting=4)
-    try:
-        found = stressed(server, callers=4, calls=12, until=30)
-    finally:
-        with contextlib.suppress(RuntimeError):
-            server.close()
-    assert [line for line in found if "failed" not in line] == []
+    assert stressed(server, callers=4, calls=12, until=30) == []
+    assert server.failed > 0
     assert server.offered == server.adapted + server.left_out + server.failed
     assert all(torch.isfinite(p).all() for p in adapter.learner.parameters.values())

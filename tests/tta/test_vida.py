@@ -88,8 +88,7 @@ def test_views_of_dense_predictions() -> None:
     for view in views_of("segmenter"):
         middle = view[:, :, 3:-3]
         assert (middle[..., 10:].mean() - middle[..., :6].mean()) > 0.3
-        edges = middle.diff(dim=-1).abs().mean((0, 1, 2)).topk(2).indices
-        assert set(edges.tolist()) <= {6, 7, 8}
+        assert middle.diff(dim=-1).abs().mean((0, 1, 2)).argmax() == 7  # the edge, where it was
     moved = [view[..., 11:].mean() < view[..., :5].mean() for view in views_of("transformer")]
     assert any(moved)  # images of a classifier are mirrored
 

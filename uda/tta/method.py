@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from uda.tta.exported import Exported
 from uda.tta.learner import Learner, OptimiserSettings
 from uda.tta.parameters import Parameters, norm_parameters
 from uda.tta.statistics import Statistics
@@ -69,7 +70,7 @@ class Method(nn.Module):
         """The network that `predict` uses, for export."""
         return network
 
-    def finished(self, exported: nn.Module) -> nn.Module:
+    def finished(self, exported: Exported) -> nn.Module:
         """The exported network with what `predict` does beside it."""
         return exported
 

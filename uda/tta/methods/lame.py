@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uda.tta.exported import Exported
 from uda.tta.learner import Learner
 from uda.tta.method import Method
 from uda.tta.statistics import Statistics
@@ -71,7 +72,7 @@ class LAME(Method):
         """The same: nothing moves in either."""
         return self.step(learner, image)
 
-    def finished(self, exported: nn.Module) -> nn.Module:
+    def finished(self, exported: Exported) -> nn.Module:
         """The exported network with the correction behind it."""
         return Corrected(exported, self)
 
@@ -153,21 +154,21 @@ class Corrected(nn.Module):
     runtime cannot look at the energy; that changes nothing that the tolerance of `LAME` would see.
 
     Args:
-        network: Gives logits (N, K).
+        exported: Gives logits (N, K).
         method: The settings.
     """
 
-    def __init__(self, network: nn.Module, method: LAME) -> None:
+    def __init__(self, exported: Exported, method: LAME) -> None:
         super().__init__()
-        self.network = network
+        self.exported = exported
         self._method = [method]  # in a list, so that it is no submodule
         self._features: dict[int, Tensor] = {}
-        method._listen(network, self._keep)
+        method._listen(exported.network, self._keep)
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """The log of corrected probabilities."""
-        logits = self.network(image)
+        logits = self.exported(image)
         features = self._features.pop(threading.get_ident())
         return self._method[0].log_corrected(logits, features, tolerance=None)
 
