@@ -125,7 +125,7 @@ def test_export_keeps_precision(name: str, precision: Any) -> None:
         model(images(4, seed))
     image = images(4, seed=7)
     wanted = model.predict(image)
-    assert torch.equal(model.export()(image), wanted)
+    torch.testing.assert_close(model.export()(image), wanted)
     graph = torch.export.export(model.export(), (image,)).module()
     torch.testing.assert_close(graph(image), wanted, atol=1e-3, rtol=1e-3)
     full = model.export(precision="full")(image)
@@ -232,7 +232,7 @@ def test_output(wrap: Any, output: Any) -> None:
     plain = adapt(network("classifier"), "tent", guard=False)
     model = adapt(Wrapped(wrap), "tent", output=output, guard=False)
     assert torch.equal(model(images()), plain(images()))
-    assert torch.equal(model.export()(images()), plain.predict(images()))
+    torch.testing.assert_close(model.export()(images()), plain.predict(images()))
 
 
 def test_output_errors() -> None:

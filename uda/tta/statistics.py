@@ -223,7 +223,7 @@ class _Pass:
         layer.training = False
         if self.noted is not None:
             self.noted[layer] = found
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or not _is_full(values):
             return _renormalised(layer, values, *found), *inputs[1:]
         self._lend(layer)
         mean, _ = _stored(layer)
@@ -281,7 +281,7 @@ def freeze_rule(network: nn.Module, statistics: Statistics) -> None:
 def _by_batch(layer: _BatchNorm, values: Tensor) -> Moments | None:
     """In training mode without tracking torch neither reads nor writes the stored statistics."""
     alone = values.device.type == "cpu" and not isinstance(layer, nn.SyncBatchNorm)
-    if alone and not torch.is_grad_enabled():
+    if alone and _is_full(values) and not torch.is_grad_enabled():
         return moments(values, unbiased=False)  # torch's kernel for training is slow there
     layer.training, layer.track_running_stats = True, False
     return None
@@ -298,6 +298,11 @@ def _cumulate(layer: _BatchNorm, values: Tensor) -> None:
     weight = 1 / _counted(layer, 1).to(mean.dtype)
     _store(layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight))
     layer.training = False
+
+
+def _is_full(values: Tensor) -> bool:
+    """Not of half precision, where an exported network would round in other places."""
+    return values.dtype in (torch.float32, torch.float64)
 
 
 def _counted(layer: _BatchNorm, number: int) -> Tensor:
