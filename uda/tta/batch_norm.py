@@ -89,7 +89,8 @@ class FastBatchNorm(TorchFunctionMode):
         """Call what was called, batch normalisation by the batch in another way."""
         given = dict(kwargs or {})
         if func is F.batch_norm:
-            call = {"training": False, "momentum": 0.1, "eps": 1e-5, "weight": None, "bias": None}
+            call: dict[str, Any] = dict.fromkeys(_ARGUMENTS)
+            call.update(training=False, momentum=0.1, eps=1e-5)
             call.update(zip(_ARGUMENTS, args, strict=False))
             call.update(given)
             if call["training"] and _is_fast(call["input"]):
