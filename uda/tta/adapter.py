@@ -107,12 +107,9 @@ class Adapter(nn.Module):
         self.calls = self.skipped = self.not_finite = 0
         self.dense: bool | None = None
         self._wanted_statistics = statistics
-        self._changes: dict[str, Any] = {
-            "kind": optimiser,
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-        }
+        names = ("kind", "momentum", "nesterov", "weight_decay")
+        given = (optimiser, momentum, nesterov, weight_decay)
+        self._changes: dict[str, Any] = dict(zip(names, given, strict=True))
         method.attach(network)
         moving = moving_parameters(method, network, parameters)
         self.learner = Learner(
