@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from uda.tta import batch_norm
+from tests.tta.tiny import network
+from uda.tta import adapt, batch_norm
 from uda.tta.batch_norm import FastBatchNorm, moments
 
 # Maps large enough to be taken image by image, then small ones, other layouts, no maps.
@@ -30,6 +31,30 @@ def test_moments_values(shape: tuple[int, ...], unbiased: bool) -> None:
     torch.testing.assert_close(found, (mean.float(), variance.float()), rtol=1e-5, atol=1e-5)
     half = moments(values.bfloat16(), unbiased=unbiased)
     assert half[0].dtype == torch.float32
+
+
+def test_moments_grad() -> None:
+    """With gradient the bits of those without, and the gradient of torch's."""
+    found = []
+    for make in (moments, lambda values, unbiased: torch.var_mean(values, (0, 2, 3))[::-1]):
+        values = values_of((3, 4, 32, 40)).requires_grad_()
+        mean, variance = make(values, unbiased=True)
+        (mean.sin() + variance.square()).sum().backward()
+        found.append(values.grad)
+    torch.testing.assert_close(found[0], found[1])
+    values = values_of((3, 4, 32, 40)).requires_grad_()
+    with_graph, without = (moments(v, unbiased=True) for v in (values, values.detach()))
+    assert all(torch.equal(a, b) for a, b in zip(with_graph, without, strict=True))
+
+
+def test_teacher_rounds_as_its_student() -> None:
+    """Equal networks give equal bits, or Adam would make visible steps of the difference."""
+    image = torch.rand(4, 3, 40, 40)
+    for statistics in ("batch", "blend"):
+        model = adapt(network("segmenter"), "tent", statistics=statistics, guard=False)
+        model.predict(image)
+        student = model.learner.forward(image).detach()
+        assert torch.equal(model.learner.teach(model.network, image), student)
 
 
 def test_moments_layout() -> None:

@@ -31,8 +31,10 @@ def moments(values: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
         dims = [dim for dim in range(full.ndim) if dim != 1]
         variance, mean = torch.var_mean(full, dims, correction=int(unbiased))
         return mean, variance
-    if _by_image(full) and not (torch.is_grad_enabled() and full.requires_grad):
-        mean, squares = _sums_by_image(full)
+    if _by_image(full):
+        # With and without gradient the same bits: a teacher that equals its student must say so.
+        graph = torch.is_grad_enabled() and full.requires_grad
+        mean, squares = _Sums.apply(full) if graph else _sums_by_image(full)
     else:
         mean, squares = _sums(full)
     return mean, squares / (full.numel() // full.shape[1] - int(unbiased))
@@ -40,6 +42,8 @@ def moments(values: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
 
 def _by_image(values: Tensor) -> bool:
     """Whether maps lie one after another, and an image is large enough to be worth a turn."""
+    if torch.compiler.is_compiling():
+        return False  # a graph of any number of images has no turns
     large = values.numel() >= 4096 * values.shape[0]
     return large and values.ndim > 2 and values.is_contiguous()
 
@@ -62,6 +66,24 @@ def _sums_by_image(values: Tensor) -> tuple[Tensor, Tensor]:
     for image in maps:
         squares += torch.linalg.vector_norm(image - column, dim=1).square()
     return mean, squares
+
+
+class _Sums(torch.autograd.Function):
+    """`_sums_by_image` with gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> tuple[Tensor, Tensor]:
+        mean, squares = _sums_by_image(values)
+        ctx.save_for_backward(values, mean)
+        return mean, squares
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, mean_gradient: Tensor, squares_gradient: Tensor) -> Tensor:
+        values, mean = ctx.saved_tensors
+        shape = [1, -1, *[1] * (values.ndim - 2)]
+        offset = mean_gradient / (values.numel() // values.shape[1]) - 2 * squares_gradient * mean
+        return torch.addcmul(offset.view(shape), values, 2 * squares_gradient.view(shape))
 
 
 class FastBatchNorm(TorchFunctionMode):

@@ -136,7 +136,7 @@ class Learner:
         noted: dict[nn.Module, tuple[Tensor, Tensor]] = {}
         kind = statistics or self.statistics
         with (
-            kind.applied(self.network, update=True, noted=noted if self.hold else None),
+            kind.applied(self.network, update=True, noted=noted if self.hold else None, lend=True),
             FrozenConvolutions(),
             FastBatchNorm(),
         ):
@@ -151,7 +151,7 @@ class Learner:
         if self.by_held and self.held:
             with self.held.applied(self.network):
                 return self.run(self.network, image)
-        with self.statistics.applied(self.network, update=False):
+        with self.statistics.applied(self.network, update=False, lend=True):
             return self.run(self.network, image)
 
     @contextlib.contextmanager
@@ -173,7 +173,7 @@ class Learner:
         update: bool = True,
     ) -> Tensor:
         """Another network's logits, without graph, by the student's statistics or others."""
-        with (statistics or self.statistics).applied(network, update=update):
+        with (statistics or self.statistics).applied(network, update=update), FastBatchNorm():
             return self.run(network, image)
 
     @torch.no_grad()

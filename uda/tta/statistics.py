@@ -80,7 +80,12 @@ class Statistics:
 
     @contextlib.contextmanager
     def applied(
-        self, network: nn.Module, *, update: bool, noted: dict[nn.Module, Moments] | None = None
+        self,
+        network: nn.Module,
+        *,
+        update: bool,
+        noted: dict[nn.Module, Moments] | None = None,
+        lend: bool = False,
     ) -> Iterator[None]:
         """Run a block by these statistics; the network's modes come back afterwards.
 
@@ -92,13 +97,16 @@ class Statistics:
                 stored or by the batch, and leaves no trace.
             noted: Filled with the moments that each layer normalised by, where they were not
                 simply the stored ones; not for `"running"`.
+            lend: Whether a pass without gradient may go the faster way of lending statistics to
+                layers. It rounds otherwise than a pass with gradient, which is not for a teacher:
+                Adam makes visible steps of the last bits of its difference to the student.
         """
         modes = [(module, module.training) for module in network.modules()]
         layers = list(norm_layers(network).values())
         tracked = [layer.track_running_stats for layer in layers]
         network.eval()
         rule = self.rule(update=update)
-        single = None if rule is None else _Pass(rule, noted)
+        single = None if rule is None else _Pass(rule, noted, lend)
         hooks = [layer.register_forward_pre_hook(single) for layer in layers] if single else []
         try:
             yield
@@ -129,7 +137,8 @@ class Statistics:
 
     def _auto(self, layer: _BatchNorm, values: Tensor) -> Moments | None:
         if values.shape[0] >= 16:
-            return _by_batch(layer, values)
+            _by_batch(layer, values)
+            return None
         return self._blend(layer, values)
 
     def auto_by_input(self, layer: _BatchNorm, values: Tensor) -> Moments:
@@ -206,6 +215,7 @@ class _Pass:
 
     rule: Rule
     noted: dict[nn.Module, Moments] | None
+    lend: bool
     lent: dict[_BatchNorm, tuple[Any, ...]] = field(default_factory=dict)
     biased: dict[_BatchNorm, float] = field(default_factory=dict)
 
@@ -216,14 +226,19 @@ class _Pass:
             return None
         self._take_back(layer)  # a layer that the network runs twice
         found = self.rule(layer, values)
+        lend = self.lend and _is_full(values) and not torch.is_grad_enabled()
+        own = layer.training and not layer.track_running_stats
+        alone = values.device.type == "cpu" and not isinstance(layer, nn.SyncBatchNorm)
+        if found is None and lend and own and alone:
+            found = moments(values, unbiased=False)  # torch's kernel for training is slow there
         if found is None:
-            if self.noted is not None and layer.training and not layer.track_running_stats:
+            if self.noted is not None and own:
                 self._note_own(layer, values.numel() // values.shape[1])
             return None
         layer.training = False
         if self.noted is not None:
             self.noted[layer] = found
-        if torch.is_grad_enabled() or not _is_full(values):
+        if not lend:
             return _renormalised(layer, values, *found), *inputs[1:]
         self._lend(layer)
         mean, _ = _stored(layer)
@@ -278,13 +293,9 @@ def freeze_rule(network: nn.Module, statistics: Statistics) -> None:
             layer.register_forward_pre_hook(_Hook(rule))
 
 
-def _by_batch(layer: _BatchNorm, values: Tensor) -> Moments | None:
+def _by_batch(layer: _BatchNorm, values: Tensor) -> None:
     """In training mode without tracking torch neither reads nor writes the stored statistics."""
-    alone = values.device.type == "cpu" and not isinstance(layer, nn.SyncBatchNorm)
-    if alone and _is_full(values) and not torch.is_grad_enabled():
-        return moments(values, unbiased=False)  # torch's kernel for training is slow there
     layer.training, layer.track_running_stats = True, False
-    return None
 
 
 def _follow(layer: _BatchNorm, values: Tensor) -> None:
