@@ -81,6 +81,23 @@ def test_several_methods_and_settings(files: Checkpoints, tmp_path: Path) -> Non
     assert not {"statistics", "lr", "class_balance"} & set(settings_of(options, "rpl"))
 
 
+def test_eata_reads_the_source(
+    files: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its images may be any folder, here one of them; how far the stream is, is told."""
+    images, labels = folders(files)
+    out = tmp_path / "out.json"
+    main(
+        [str(files.config), str(files.full), "--workers", "0", "--stream", str(images), "--labels",
+         str(labels), "--method", "eata", "--source", str(images), "--source-images", "1",
+         "--no-guard", "--out", str(out)]
+    )  # fmt: skip
+    results = json.loads(out.read_text(encoding="utf-8"))["results"]
+    assert list(results) == ["unadapted", "eata", "with resets"]
+    assert results["eata"]["report"]["backward"] >= 1  # the Fisher information
+    assert capsys.readouterr().out.count("mIoU") == 3
+
+
 def test_without_labels(
     files: Checkpoints, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -302,8 +319,10 @@ def test_stream_errors(files: Checkpoints, tmp_path: Path) -> None:
         (["--labels", "x"], "give both"),
         (["--stride", "2", "2"], "give their size by --slide"),
         (["--rounds", "0"], "--rounds is at least 1"),
+        (["--method", "eata"], "images of the source domain: give --source FOLDER"),
+        (["--source-images", "0"], "--source-images is at least 1"),
     ],
-    ids=["labels", "stride", "rounds"],
+    ids=["labels", "stride", "rounds", "eata", "source-images"],
 )
 def test_option_errors(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,13 @@ import timm
 import torch
 
 from uda.commands.adapt_classifier import run as main
-from uda.engine.classifier_stream import labelled_images, load_classifier, stream
+from uda.engine import classifier_stream
+from uda.engine.classifier_stream import (
+    labelled_images,
+    load_classifier,
+    prequential_accuracy,
+    stream,
+)
 from uda.registry import ADAPTERS
 from uda.tta import METHODS
 
@@ -89,6 +96,61 @@ def test_main(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     for row in record["results"]:
         source = next(r for r in record["results"] if r["corruption"] == row["corruption"])
         assert row["accuracy"] == source["accuracy"]
+
+
+def test_corrupted_once(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each image is corrupted once for all methods; after each corruption the file is whole."""
+    corrupted: list[str] = []
+    corrupt = classifier_stream.corrupt
+
+    def noted(image: np.ndarray, name: str, *arguments: object) -> np.ndarray:
+        corrupted.append(name)
+        if name == "contrast" and len(corrupted) == 12:
+            raise KeyboardInterrupt  # stopped in the second corruption
+        return corrupt(image, name, *arguments)
+
+    monkeypatch.setattr(classifier_stream, "corrupt", noted)
+    out = tmp_path / "results.json"
+    command = [NAME, "--weights", str(files / "weights.pth"), "--images", str(files / "images")]
+    command += ["--methods", "source", "bn", "tent", "--batch-size", "4", "--size", "32"]
+    command += ["--device", "cpu", "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        main([*command, "--corruptions", "fog", "contrast"])
+    assert corrupted.count("fog") == 6
+    rows = json.loads(out.read_text(encoding="utf-8"))["results"]
+    assert [(row["corruption"], row["method"]) for row in rows] == [
+        ("fog", "source"), ("fog", "bn"), ("fog", "tent"),
+    ]  # fmt: skip
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 3
+    assert "fog: 6 of 6 images" in printed.err
+
+
+def test_side_by_side_equals_alone(files: Path) -> None:
+    """Methods that see a batch together do not influence each other."""
+    model = load_classifier(NAME, str(files / "weights.pth"))
+    images = labelled_images(files / "images")
+    settings = {"guard": False, "lr": 0.05}
+
+    def found(*methods: str) -> dict[str, dict[str, Any]]:
+        batches = stream(images, corruption="fog", severity=5, batch_size=2, **READING)
+        return prequential_accuracy(model, dict.fromkeys(methods, settings), batches)
+
+    both = found("tent", "rpl")
+    for method in ("tent", "rpl"):
+        assert found(method)[method]["accuracy"] == both[method]["accuracy"]
+        assert both[method]["report"]["updates"] == 3
+
+
+def test_device_errors(files: Path) -> None:
+    command = [NAME, "--weights", str(files / "weights.pth"), "--images", str(files / "images")]
+    with pytest.raises(ValueError, match="--device gpu is no device: give cpu, cuda"):
+        main([*command, "--device", "gpu"])
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="--device cuda: torch sees no CUDA device"):
+            main([*command, "--device", "cuda"])
 
 
 def test_errors(files: Path, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def settings_of(name: str) -> dict[str, Any]:
 def kinds_of(name: str) -> list[str]:
     """The networks that a method can adapt."""
     every = ["classifier", "segmenter", "transformer"]
-    unfit = {"bn": "transformer", "lame": "segmenter"}
-    return ["transformer"] if name == "vida" else [k for k in every if k != unfit.get(name)]
+    unfit = {"bn": "transformer", "lame": "segmenter", "vida": "classifier"}
+    return [k for k in every if k != unfit.get(name)]
 
 
 CASES = [(name, kind) for name in METHODS for kind in kinds_of(name)]
@@ -113,6 +113,40 @@ def test_predict_leaves_no_trace() -> None:
         model.predict(images(2, seed))
     assert torch.equal(model.predict(images()), other.predict(images()))
     assert not torch.equal(model.predict(images()), before)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize("name", ["tent", "lame", "cotta"])
+def test_export_keeps_precision(name: str, precision: Any) -> None:
+    """Exported passes are as short as those of `predict`, unless another runtime decides."""
+    model = adapt(network("classifier"), name, precision=precision, guard=False,
+                  **settings_of(name))  # fmt: skip
+    for seed in range(2):
+        model(images(4, seed))
+    image = images(4, seed=7)
+    wanted = model.predict(image)
+    torch.testing.assert_close(model.export()(image), wanted)
+    graph = torch.export.export(model.export(), (image,)).module()
+    torch.testing.assert_close(graph(image), wanted, atol=1e-3, rtol=1e-3)
+    full = model.export(precision="full")(image)
+    assert not torch.equal(full, wanted)
+    torch.testing.assert_close(full, wanted, atol=0.1, rtol=0.1)
+
+
+def test_scaler_follows_the_device() -> None:
+    """After `to` the loss is scaled for the new device, by the factor that was reached."""
+    model = adapt(network("classifier"), "tent", precision="float16", guard=False)
+    model(images())
+    state = model.learner.scaler.state_dict()
+    model.learner.renew_scaler({**state, "scale": 32.0})
+    model.to("meta")
+    assert model.learner.scaler._device == "meta"
+    assert model.learner.scaler.state_dict()["scale"] == 32.0
+    full = adapt(network("classifier"), "tent", guard=False)
+    full.load_state_dict(adapt(network("classifier"), "tent").state_dict())
+    other = adapt(network("classifier"), "tent", precision="float16", guard=False)
+    other.load_state_dict(full.state_dict())  # whose scaler is off and has no state
+    assert other.learner.scaler.is_enabled()
 
 
 def test_export_frozen() -> None:
@@ -198,7 +232,7 @@ def test_output(wrap: Any, output: Any) -> None:
     plain = adapt(network("classifier"), "tent", guard=False)
     model = adapt(Wrapped(wrap), "tent", output=output, guard=False)
     assert torch.equal(model(images()), plain(images()))
-    assert torch.equal(model.export()(images()), plain.predict(images()))
+    torch.testing.assert_close(model.export()(images()), plain.predict(images()))
 
 
 def test_output_errors() -> None:

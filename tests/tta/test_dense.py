@@ -15,6 +15,13 @@ def test_dense_settings_adapt(method: str) -> None:
     settings = dense_settings(method)
     if not settings:
         return
+    # Every pixel may teach something here, whatever it is sure of.
+    every = {"margin": 1.0, "redundancy": 1.0}
+    settings |= {
+        "eta": every, "rdumb": every, "sar": {"margin": 1.0},
+        "deyo": {"plpd": -1.0, "threshold": 1.0},
+        "eata": {**every, "source_batches": [torch.rand(1, 3, 16, 16)]},
+    }.get(method, {})  # fmt: skip
     before = network("segmenter")
     model = adapt(before, method, guard=False, **settings)
     torch.manual_seed(0)
@@ -34,5 +41,7 @@ def test_dense_settings_adapt(method: str) -> None:
 def test_dense_settings_names() -> None:
     """The best known methods have settings; what has its own is left alone."""
     assert {name for name in METHODS if dense_settings(name)} == {
-        "bn", "ent", "hard_pl", "rpl", "soft_pl", "tent"
+        "bn", "deyo", "eata", "ent", "eta", "hard_pl", "rdumb", "rpl", "sar", "soft_pl", "tent"
     }  # fmt: skip
+    for name in ("eta", "eata", "rdumb"):
+        assert dense_settings(name)["redundancy"] == 0.75

@@ -20,6 +20,8 @@ def test_channels_last(name: str, kind: str) -> None:
     """The same logits, and what moves stays in its format."""
     last = torch.channels_last
     settings = {"guard": False, **BIG, **settings_of(name)}
+    if name == "vida":
+        settings["lr"] = 1e-3  # Adam makes visible steps of rounding errors
     plain = adapt(network(kind), name, **settings)
     model = adapt(network(kind).to(memory_format=last), name, **settings)
     for seed in range(3):

@@ -46,7 +46,7 @@ def test_needs_match_methods() -> None:
     """The table of needs names every method, and agrees with the classes."""
     assert list(NEEDS) == list(METHODS)
     for name, cls in METHODS.items():
-        special = {"attention": "all", "classifier": "nothing"}
+        special = {"adaptable": "all", "classifier": "nothing"}
         assert special.get(NEEDS[name], NEEDS[name]) == cls.needs
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -175,6 +177,37 @@ def test_lame_values() -> None:
     assert torch.isfinite(same).all()
 
 
+@pytest.mark.parametrize("features", [None, "4"])
+def test_lame_predicts_corrected(features: str | None) -> None:
+    """`predict` and the exported network correct as a call does, also a copy, also by threads."""
+    model = adapt(network("classifier"), "lame", affinity="knn", neighbours=2, features=features,
+                  guard=False)  # fmt: skip
+    called = model(images(8))
+    plain = network("classifier")(images(8)).log_softmax(1)
+    assert (called - plain).abs().max() > 0.01
+    assert torch.equal(model.predict(images(8)), called)
+    exported = copy.deepcopy(model.export())
+    torch.testing.assert_close(exported(images(8)), called)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda seed: exported(images(8, seed)), [0, 1] * 10))
+    for seed in (0, 1):
+        wanted = model.predict(images(8, seed))
+        assert all(torch.allclose(one, wanted, atol=1e-5) for one in found[seed::2])
+
+
+def test_cotta_anchor_stays() -> None:
+    """Whatever statistics follow the stream, the anchor keeps those of the source."""
+    for statistics in ("running", "cumulative", "stream", "robust"):
+        method = CoTTA(views=2, confidence=0.5)
+        source = network("classifier")
+        model = adapt(source, method, statistics=statistics, guard=False)
+        for seed in range(3):
+            model(images(4, seed))
+        anchor, stored = method.anchor[1], source[1]
+        assert torch.equal(anchor.running_mean, stored.running_mean)
+        assert torch.equal(anchor.running_var, stored.running_var)
+
+
 def test_lame_errors() -> None:
     """Dense predictions, no linear layer, an unknown module."""
     with pytest.raises(ValueError, match="lame compares all samples"):
@@ -257,7 +290,7 @@ def test_bn_kinds() -> None:
         (lambda: ViDA(passes=1), "passes have to be at least 2"),
         (lambda: ViDA(loss="l2"), 'loss has to be "cross_entropy"'),  # type: ignore[arg-type]
         (lambda: ViDA(scales="none"), 'scales has to be "both"'),  # type: ignore[arg-type]
-        (lambda: RoTTA(capacity=0), "capacity and interval"),
+        (lambda: RoTTA(capacity=0), "capacity, interval and micro_batch"),
         (lambda: RoTTA(decay=2), "decay has to lie"),
         (lambda: DeYO(threshold=0), "threshold and margin are shares"),
         (lambda: DeYO(destroy="blur"), 'destroy has to be "patch"'),  # type: ignore[arg-type]
@@ -294,20 +327,18 @@ def test_deyo_classifier_values() -> None:
 
 
 def test_rotta_dense() -> None:
-    """Pixels stay where they are in the view; masks of pixels are refused, of images obeyed."""
+    """Pixels stay where they are in the view; masks of images are obeyed."""
     moved: list[Tensor] = []
     model = adapt(network("segmenter"), "rotta", capacity=4, interval=2, guard=False)
     image = torch.zeros(2, 3, 16, 16)
     image[..., 8:] = 0.8
     forward = model.learner.forward
-    model.learner.forward = lambda view: moved.append(view) or forward(view)
+    model.learner.forward = lambda view, **how: moved.append(view) or forward(view, **how)
     model(image)
-    (view,) = moved
+    view = torch.cat(moved)
     assert (view[..., 10:].mean() - view[..., :6].mean()).abs() > 0.3
     edges = (view[:, :, 4:-4].diff(dim=-1).abs().mean((0, 1, 2))).topk(2).indices
     assert set(edges.tolist()) <= {6, 7, 8}  # the edge, where it was
-    with pytest.raises(ValueError, match="cannot leave out pixels"):
-        model(image, torch.ones(2, 16, 16, dtype=torch.bool))
     single = adapt(network("classifier"), "rotta", capacity=4, interval=2, guard=False)
     single(images(4), torch.tensor([True, False, False, False]))
     assert (single.method.seen, len(single.method.bank)) == (1, 1)

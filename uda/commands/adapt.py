@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from uda.commands._parser import command_parser, further_options
+from uda.commands._progress import ProgressLine
 from uda.commands._status import exit_status
 
 
@@ -50,7 +51,11 @@ def parsed(argv: Sequence[str] | None = None) -> argparse.Namespace:
         command.error("--stride is the step of sliding windows: give their size by --slide H W")
     if options.labels and not options.stream:
         command.error("--labels belong to the images of --stream FOLDER: give both")
-    for name in ("rounds", "limit", "batch_size", "reset_every", "epochs", "panels"):
+    if "eata" in options.method and not options.source:
+        command.error("eata weighs weights by images of the source domain: give --source FOLDER "
+                      "(they need no labels), or take eta")  # fmt: skip
+    numbers = ("rounds", "limit", "batch_size", "reset_every", "epochs", "panels", "source_images")
+    for name in numbers:
         if getattr(options, name) is not None and getattr(options, name) < 1:
             command.error(f"--{name.replace('_', '-')} is at least 1")
     return options
@@ -74,6 +79,9 @@ def add_further(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--image-suffix", metavar="TEXT", help="ending of image names")
     add("--label-suffix", metavar="TEXT", help="what stands in its place in a label's name")
+    add("--source", metavar="FOLDER", help="images of the source domain, without labels, which "
+        "eata needs")  # fmt: skip
+    add("--source-images", type=int, default=500, metavar="N", help="at most so many of them (500)")
     add("--epochs", type=int, default=1, metavar="N", help="passes of the protocol offline (1)")
     add("--optimiser", choices=("sgd", "adam"), help="in place of that of --settings")
     add("--statistics", metavar="KIND", help="of batch normalisation, the same way")
@@ -128,12 +136,16 @@ def run(argv: Sequence[str] | None = None) -> None:
     domains, rounds = domains_of(options, config, classes)
     if options.slide:
         slide(segmentor, tuple(options.slide), options.stride and tuple(options.stride))
+    line = ProgressLine(None, " ".join(options.method))
     result = run_stream(
-        segmentor, domains, runs_of(options), rounds=rounds, batch_size=options.batch_size,
-        workers=options.workers, panels=options.panels if options.report else 0,
+        segmentor, domains, runs_of(options, source_of(options, config, classes, segmentor)),
+        rounds=rounds, batch_size=options.batch_size, workers=options.workers,
+        panels=options.panels if options.report else 0,
+        progress=lambda done, scores: line(done, scores_of(scores)),
     )  # fmt: skip
-    for line in lines_of(result.runs):
-        print(line)
+    line.close()
+    for line_of_run in lines_of(result.runs):
+        print(line_of_run)
     if options.out:
         record = {"settings": vars(options), "network": network.name, "results": result.runs}
         write_atomically(options.out, json.dumps(record, indent=2, default=str).encode())
@@ -176,20 +188,44 @@ def domains_of(options: argparse.Namespace, config: Any, classes: list[str]) -> 
     return [domain], options.rounds or 1
 
 
-def runs_of(options: argparse.Namespace) -> dict[str, Any]:
+def source_of(
+    options: argparse.Namespace, config: Any, classes: list[str], segmentor: Any
+) -> Any | None:
+    """Batches of the images of --source, or None."""
+    from uda.engine.segmentor_stream import SourceImages
+    from uda.engine.stream_sources import FolderDomain, stream_dataset
+
+    if options.source is None:
+        return None
+    dataset = stream_dataset(config, options.source, image_suffix=options.image_suffix)
+    dataset["classes"] = classes
+    domain = FolderDomain("source", dataset, options.source_images)
+    return SourceImages(segmentor, domain, workers=options.workers)
+
+
+def scores_of(scores: Mapping[str, float | None]) -> str:
+    """The running mIoU of each participant in a few words."""
+    known = [f"{name} {score:.1f}" for name, score in scores.items() if score is not None]
+    return f"mIoU of the last images: {', '.join(known)}" if known else ""
+
+
+def runs_of(options: argparse.Namespace, source: Any | None = None) -> dict[str, Any]:
     """The unadapted model, the methods, and the first with resets where that is another thing."""
     from uda.engine.stream_participant import Run
 
     runs = {"unadapted": Run(None)}
     for method in options.method:
-        runs[method] = Run(method, settings=settings_of(options, method), epochs=options.epochs)
+        settings = settings_of(options, method, source)
+        runs[method] = Run(method, settings=settings, epochs=options.epochs)
     if options.protocol in ("continual", "online"):
         first = options.method[0]
-        runs["with resets"] = Run(first, options.reset_every, settings_of(options, first))
+        runs["with resets"] = Run(first, options.reset_every, settings_of(options, first, source))
     return runs
 
 
-def settings_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
+def settings_of(
+    options: argparse.Namespace, method: str, source: Any | None = None
+) -> dict[str, Any]:
     """What `uda.tta.adapt` is told."""
     from uda.tta import dense_settings
 
@@ -206,6 +242,7 @@ def settings_of(options: argparse.Namespace, method: str) -> dict[str, Any]:
         "precision": options.precision,
         "guard": not options.no_guard,
         "seed": options.seed,
+        **({"source_batches": source} if method == "eata" else {}),
         **(dense_settings(method) if options.settings == "dense" else {}),
         **{name: value for name, value in given.items() if value is not None},
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uda.commands._parser import command_parser
+from uda.commands._progress import ProgressLine
 from uda.commands._status import exit_status
 
 
@@ -50,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
     add("--source-batches", type=int, default=10, help="uncorrupted batches that eata may read")
     add("--seed", type=int, default=0, metavar="N", help="of all draws (0)")
     add("--threads", type=int, help="threads of torch (default: its own choice)")
-    add("--out", metavar="FILE", help="write all results as JSON")
+    add("--device", help="such as cpu or cuda:1 (default: cuda where there is one)")
+    add("--out", metavar="FILE", help="write all results as JSON, after each corruption")
     return command
 
 
@@ -70,43 +72,72 @@ def run(argv: Sequence[str] | None = None) -> None:
 
     if options.threads:
         torch.set_num_threads(options.threads)
-    model = load_classifier(options.model, options.weights)
+    model = load_classifier(options.model, options.weights).to(device_of(options.device))
     images = labelled_images(options.images, options.labels)
     order = np.random.default_rng(options.seed).permutation(len(images))[: options.limit]
+    chosen = [images[i] for i in order]
     reading = {**normalisation_of(model), "seed": options.seed, "batch_size": options.batch_size}
     if options.size:
         reading["size"] = options.size
-    results = []
+    runs = runs_of(options, chosen, reading)
+    results: list[dict[str, Any]] = []
     for corruption in options.corruptions:
-        for method in options.methods:
-            row = row_of(options, model, [images[i] for i in order], corruption, method, reading)
-            results.append(row)
-            print(f"{corruption:18} {method:8} {row['accuracy']:5.1f} %", flush=True)
+        results += rows_of(options, model, chosen, corruption, runs, reading)
+        if options.out:  # now, so that a run that is stopped has something to show
+            record = {"settings": vars(options), "results": results}
+            write_atomically(options.out, json.dumps(record, indent=2, default=str).encode())
     if options.out:
-        record = {"settings": vars(options), "results": results}
-        write_atomically(options.out, json.dumps(record, indent=2, default=str).encode())
         print(f"results in {Path(options.out)}")
 
 
-def row_of(
+def device_of(name: str | None) -> Any:
+    """The device to work on; ValueError where there is no such device."""
+    import torch
+
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"--device {name} is no device: give cpu, cuda or cuda:1.") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: torch sees no CUDA device here; give cpu.")
+    return device
+
+
+def runs_of(
+    options: argparse.Namespace, images: list[Any], reading: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Settings by method."""
+    from uda.engine.classifier_stream import stream
+
+    common: dict[str, Any] = {"guard": not options.no_guard, "protocol": options.protocol}
+    given = {"lr": options.lr, "statistics": options.statistics}
+    common.update({name: value for name, value in given.items() if value is not None})
+    runs = {method: dict(common) for method in options.methods}
+    if "eata" in runs:
+        clean = stream(images, corruption=None, severity=1, **reading)
+        pairs = zip(range(options.source_batches), clean, strict=False)
+        runs["eata"]["source_batches"] = [batch for _, (batch, _) in pairs]
+    return runs
+
+
+def rows_of(
     options: argparse.Namespace,
     model: Any,
     images: list[Any],
     corruption: str,
-    method: str,
+    runs: dict[str, dict[str, Any]],
     reading: dict[str, Any],
-) -> dict[str, Any]:
-    """One method on one corruption."""
+) -> list[dict[str, Any]]:
+    """All methods on one corruption, whose images are made once; a line for each is printed."""
     from uda.engine.classifier_stream import prequential_accuracy, stream
 
-    settings: dict[str, Any] = {"guard": not options.no_guard, "protocol": options.protocol}
-    chosen = {"lr": options.lr, "statistics": options.statistics}
-    settings.update({name: value for name, value in chosen.items() if value is not None})
-    if method == "eata":
-        clean = stream(images, corruption=None, severity=1, **reading)
-        pairs = zip(range(options.source_batches), clean, strict=False)
-        settings["source_batches"] = [batch for _, (batch, _) in pairs]
     name = None if corruption == "none" else corruption
     batches = stream(images, corruption=name, severity=options.severity, **reading)
-    result = prequential_accuracy(model, method, batches, **settings)
-    return {"corruption": corruption, "method": method, **result}
+    line = ProgressLine(len(images), corruption)
+    found = prequential_accuracy(model, runs, batches, progress=line)
+    line.close()
+    for method, row in found.items():
+        print(f"{corruption:18} {method:8} {row['accuracy']:5.1f} %", flush=True)
+    return [{"corruption": corruption, "method": method, **row} for method, row in found.items()]

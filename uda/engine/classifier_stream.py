@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,31 +134,51 @@ def _fitted(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def prequential_accuracy(
-    model: nn.Module, method: str, batches: Iterator[tuple[Tensor, Tensor]], **settings: Any
-) -> dict[str, Any]:
+    model: nn.Module,
+    runs: Mapping[str, Mapping[str, Any]],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Percent right over a stream, each batch scored by the prediction made when it came.
 
+    All methods predict the same batch before the next is read, so that it is made once.
+
     Args:
-        model: The source model.
-        method: A name of `uda.tta.METHODS`, or `"source"` for no adaptation.
+        model: The source model, on the device to work on.
+        runs: By names of `uda.tta.METHODS`, or `"source"` for no adaptation: settings of
+            `uda.tta.adapt`.
         batches: Images and labels.
-        **settings: Of `uda.tta.adapt`.
+        progress: Called with the number of images after each batch.
 
     Returns:
-        Accuracy, number of images and, unless the method is `"source"`, the adapter's report.
+        By method: accuracy, number of images and, unless the method is `"source"`, the adapter's
+        report.
     """
-    adapter = None if method == "source" else adapt(model, method, **settings)
-    right = total = 0
-    for image, label in batches:
-        if adapter is None:
+    adapters = {
+        method: None if method == "source" else adapt(model, method, **settings)
+        for method, settings in runs.items()
+    }
+    device = next(model.parameters()).device
+    right = dict.fromkeys(runs, 0)
+    total = 0
+    for batch, label in batches:
+        image = batch.to(device)
+        for method, adapter in adapters.items():
             with torch.no_grad():
-                logits = model(image)
-        else:
-            logits = adapter(image)
-        right += int((logits.argmax(1) == label).sum())
+                logits = model(image) if adapter is None else adapter(image)
+            right[method] += int((logits.argmax(1).cpu() == label).sum())
         total += len(label)
-    report = None if adapter is None else adapter.report()
-    return {"accuracy": 100 * right / max(total, 1), "images": total, "report": report}
+        if progress is not None:
+            progress(total)
+    return {
+        method: {
+            "accuracy": 100 * right[method] / max(total, 1),
+            "images": total,
+            "report": None if adapter is None else adapter.report(),
+        }
+        for method, adapter in adapters.items()
+    }
 
 
 def normalisation_of(model: nn.Module) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def run_stream(
     batch_size: int = 1,
     workers: int = 0,
     panels: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int, Mapping[str, float | None]], None] | None = None,
 ) -> StreamResult:
     """Predict a stream by several models side by side, each image scored when it came.
 
@@ -95,7 +95,8 @@ def run_stream(
         batch_size: Images in a call.
         workers: Processes that read images.
         panels: About how many images to show; 0: none.
-        progress: Called with the number of images after each batch.
+        progress: Called after each batch with the number of images, and the mIoU in percent of
+            the last images by participant (None without labels).
 
     Raises:
         ValueError: There is no domain, or images of a batch differ in size.
@@ -120,7 +121,7 @@ def run_stream(
                 _keep(kept, count, domain.name, number, data, predictions)
             count += len(data["inputs"])
             if progress is not None:
-                progress(count)
+                progress(count, {name: p.scores.running for name, p in participants.items()})
     labelled = any(domain.labelled for domain in domains)
     return StreamResult(
         {name: p.result(labelled=labelled) for name, p in participants.items()}, kept.items
@@ -134,13 +135,58 @@ def _visits(domains: Sequence[Domain], rounds: int) -> Iterator[tuple[int, Domai
             yield number, domain
 
 
+class SourceImages:
+    """Normalised batches of a domain's images, read anew whenever they are gone through.
+
+    Args:
+        segmentor: mmseg's, whose pre-processing they get.
+        domain: Where they are.
+        batch_size: Images in a batch.
+        workers: Processes that read images.
+    """
+
+    def __init__(
+        self, segmentor: nn.Module, domain: Domain, *, batch_size: int = 1, workers: int = 0
+    ) -> None:
+        self.segmentor, self.domain = segmentor, domain
+        self.batch_size, self.workers = batch_size, workers
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for image, _ in _images(self.segmentor, [self.domain], self.batch_size, self.workers):
+            yield image
+
+
 def _images(
     segmentor: Any, domains: Sequence[Domain], batch_size: int, workers: int
-) -> Iterator[Tensor]:
-    """Normalised batches of one pass, without labels."""
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Normalised batches of one pass and what of them is valid, without labels."""
     for domain in domains:
         for data in domain.batches(batch_size, workers):
-            yield _normalised(segmentor, data)["inputs"]
+            batch = _normalised(segmentor, data)
+            yield batch["inputs"], valid_pixels(batch["inputs"], batch["data_samples"])
+
+
+def valid_pixels(images: Tensor, samples: Sequence[Any]) -> Tensor | None:
+    """Where images (N, C, H, W) are not padding: (N, H, W) bool, None where all is image.
+
+    Args:
+        images: As the network gets them.
+        samples: What mmseg knows of each: `img_padding_size`, or `padding_size`, as left, right,
+            top and bottom.
+    """
+    height, width = images.shape[2:]
+    valid = torch.ones(len(images), height, width, dtype=torch.bool, device=images.device)
+    padded = False
+    for mask, sample in zip(valid, samples, strict=True):
+        metas = sample.metainfo
+        sizes = metas.get("img_padding_size", metas.get("padding_size"))
+        if sizes is None or not any(sizes):
+            continue
+        left, right, top, bottom = (int(size) for size in sizes)
+        padded = True
+        mask[:] = False
+        mask[top : height - bottom, left : width - right] = True
+    return valid if padded else None
 
 
 def _normalised(segmentor: Any, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,11 +205,12 @@ def _predict(
 ) -> dict[str, list[Tensor]]:
     """Maps (H, W) of each image at its original size, by participant; all are scored."""
     batch = _normalised(segmentor, data)
+    valid = valid_pixels(batch["inputs"], batch["data_samples"])
     labels = [_label(sample) for sample in batch["data_samples"]]
     predictions: dict[str, list[Tensor]] = {}
     unadapted: Tensor | None = None
     for name, participant in participants.items():
-        logits = participant.predict(batch["inputs"])
+        logits = participant.predict(batch["inputs"], valid)
         unadapted = logits if unadapted is None else unadapted
         samples = segmentor.postprocess_result(logits, batch["data_samples"])
         predictions[name] = [sample.pred_sem_seg.data.squeeze(0) for sample in samples]

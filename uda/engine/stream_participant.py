@@ -63,8 +63,8 @@ class Participant:
         """Whether it adapts before it predicts."""
         return self.adapter is not None and self.adapter.protocol == "offline"
 
-    def fit(self, batches: Iterable[Tensor]) -> None:
-        """One pass of offline adaptation."""
+    def fit(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> None:
+        """One pass of offline adaptation, over images and what of them is valid."""
         if self.adapter is not None:
             self.adapter.fit(batches)
 
@@ -74,8 +74,8 @@ class Participant:
         if self.adapter is not None:
             self.adapter.new_domain()
 
-    def predict(self, image: Tensor) -> Tensor:
-        """Logits of a batch, timed; an adapting model adapts to it."""
+    def predict(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Logits of a batch, timed; an adapting model adapts to what of it is valid."""
         if self.adapter is not None and self.run.reset_every is not None:
             if self._since_reset >= self.run.reset_every:
                 self.adapter.reset()
@@ -86,7 +86,7 @@ class Participant:
             torch.cuda.reset_peak_memory_stats(self.device)
             torch.cuda.synchronize(self.device)
         start = time.perf_counter()
-        logits = self._logits(image)
+        logits = self._logits(image, valid)
         if cuda:
             torch.cuda.synchronize(self.device)
         self.times.append(time.perf_counter() - start)
@@ -132,9 +132,9 @@ class Participant:
         }
 
     @torch.no_grad()
-    def _logits(self, image: Tensor) -> Tensor:
+    def _logits(self, image: Tensor, valid: Tensor | None) -> Tensor:
         """An adapter switches gradients on for itself."""
-        logits: Tensor = self.forward(image) if self.adapter is None else self.adapter(image)
+        logits: Tensor = self.forward(image) if self.adapter is None else self.adapter(image, valid)
         return logits
 
     def _note_events(self) -> None:

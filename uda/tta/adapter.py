@@ -13,19 +13,19 @@ from torch import Tensor, nn
 
 from uda.losses import entropy_map
 from uda.selftraining.norm_statistics import estimate_statistics, load_statistics
+from uda.tta import adapter_state
 from uda.tta.exported import Exported
 from uda.tta.guard import Guard, warn_rarely
 from uda.tta.inspection import refusal
-from uda.tta.learner import Learner, OptimiserSettings, Precision, load_values, snapshot
+from uda.tta.learner import Learner, OptimiserSettings, load_values, snapshot
 from uda.tta.learning_rate import suggested_lr
 from uda.tta.meter import Meter, peak_memory
 from uda.tta.method import Method
-from uda.tta.output import Output
+from uda.tta.output import Output, Precision
 from uda.tta.parameters import Choice
 from uda.tta.samples import PixelSettings
-from uda.tta.settings import Protocol, check, groups, moving_parameters
+from uda.tta.settings import Between, Protocol, check, groups, moving_parameters
 from uda.tta.statistics import Kind, Statistics, freeze_rule
-from uda.tta.trees import map_optimiser, mapped
 
 
 class Adapter(nn.Module):
@@ -48,6 +48,8 @@ class Adapter(nn.Module):
         protocol: `"continual"`: one stream, never reset. `"online"`: reset by `new_domain`.
             `"episodic"`: reset before each call. `"offline"`: calls only predict, `fit` adapts.
         every: Adapt at every k-th call, predict at the others.
+        between: Statistics of those other calls: `"held"`: those of the last adaptation, at the
+            cost of plain inference; `"own"`: of each call's images, as `predict` has it.
         skip_reliable: Do not adapt to a batch whose mean entropy, as a share of log K, is below it;
             None: adapt to all. It saves backward passes and costs a forward pass for the others.
         output: Where the logits are in what the model returns: key, index or function.
@@ -79,6 +81,7 @@ class Adapter(nn.Module):
         steps: int = 1,
         protocol: Protocol = "continual",
         every: int = 1,
+        between: Between = "held",
         skip_reliable: float | None = None,
         output: Output = None,
         precision: Precision = "full",
@@ -90,7 +93,7 @@ class Adapter(nn.Module):
         inplace: bool = False,
     ) -> None:
         super().__init__()
-        check(steps=steps, protocol=protocol, every=every, precision=precision)
+        check(steps=steps, protocol=protocol, every=every, precision=precision, between=between)
         if reason := refusal(model, method.needs if parameters is None else "choice"):
             raise reason
         model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
@@ -104,12 +107,9 @@ class Adapter(nn.Module):
         self.calls = self.skipped = self.not_finite = 0
         self.dense: bool | None = None
         self._wanted_statistics = statistics
-        self._changes: dict[str, Any] = {
-            "kind": optimiser,
-            "momentum": momentum,
-            "nesterov": nesterov,
-            "weight_decay": weight_decay,
-        }
+        names = ("kind", "momentum", "nesterov", "weight_decay")
+        given = (optimiser, momentum, nesterov, weight_decay)
+        self._changes: dict[str, Any] = dict(zip(names, given, strict=True))
         method.attach(network)
         moving = moving_parameters(method, network, parameters)
         self.learner = Learner(
@@ -122,8 +122,9 @@ class Adapter(nn.Module):
             pixels=PixelSettings(confidence, class_balance, max_pixels),
             precision=precision,
             generator=torch.Generator().manual_seed(seed),
+            hold=every > 1 and between == "held",
         )
-        self._source = self.capture()
+        self.source = self.capture()
 
     def forward(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Predict a batch and, unless protocol or budget say otherwise, adapt to it.
@@ -165,11 +166,14 @@ class Adapter(nn.Module):
         if self.protocol == "online":
             self.reset()
 
-    def fit(self, batches: Iterable[Tensor], *, epochs: int = 1) -> None:
+    def fit(
+        self, batches: Iterable[Tensor | tuple[Tensor, Tensor | None]], *, epochs: int = 1
+    ) -> None:
         """Adapt to batches without predicting, as the protocol `"offline"` has it.
 
         Args:
-            batches: Images (N, C, H, W); a collection that can be read once an epoch.
+            batches: Images (N, C, H, W), or pairs of images and what of them is valid, as a call
+                takes them; a collection that can be read once an epoch.
             epochs: How often.
 
         Raises:
@@ -181,37 +185,28 @@ class Adapter(nn.Module):
                 "or a loader, or call fit once an epoch."
             )
         for _ in range(epochs):
-            for image in batches:
+            for batch in batches:
+                image, valid = (batch, None) if isinstance(batch, Tensor) else batch
                 with torch.inference_mode(False), torch.enable_grad():
                     image = image.clone() if image.is_inference() else image
                     self._begin(image)
-                    self._adapted(image, None)
+                    self._adapted(image, valid)
 
     def capture(self) -> dict[str, Any]:
         """A copy of all that moves, for `restore`."""
-        names = self.learner.parameters
-        optimiser = self.learner.optimiser
-        return {
-            "student": snapshot(self.network, names),
-            "followers": {n: snapshot(net, names) for n, net in self.method.followers().items()},
-            "optimiser": None if optimiser is None else copy.deepcopy(optimiser.state_dict()),
-            "memory": self.method.memory(),
-        }
+        return adapter_state.capture(self)
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `capture` gave."""
-        load_values(self.network, state["student"])
-        for name, network in self.method.followers().items():
-            load_values(network, state["followers"][name])
-        if self.learner.optimiser is not None and state["optimiser"] is not None:
-            self.learner.optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
-        self.method.remember(state["memory"])
+        adapter_state.restore(self, state)
 
     def train(self, mode: bool = True) -> Adapter:
         """Keep everything in evaluation mode: the statistics of each pass are set by the method."""
         return super().train(False)
 
-    def export(self, *, freeze_on: Iterable[Tensor] | None = None) -> nn.Module:
+    def export(
+        self, *, freeze_on: Iterable[Tensor] | None = None, precision: Precision | None = None
+    ) -> nn.Module:
         """A plain network in evaluation mode that gives the logits of `predict`.
 
         Where batch normalisation works by the batch, so does the exported network's. Where a guard
@@ -220,6 +215,8 @@ class Adapter(nn.Module):
         Args:
             freeze_on: Images; batch normalisation then has their statistics for good, as a graph
                 for another runtime wants it, and the logits are no longer those of `predict`.
+            precision: Of passes; None: the adapter's. Other runtimes choose their own: give
+                `"full"` for them.
         """
         if self._distrusted:
             network = copy.deepcopy(self.network).requires_grad_(False)
@@ -232,7 +229,8 @@ class Adapter(nn.Module):
             load_statistics(network, estimate_statistics(network, freeze_on))
             statistics = Statistics("source")
         freeze_rule(network, statistics)
-        return Exported(network, self.learner.output)
+        exported = Exported(network, self.learner.output, precision or self.learner.precision)
+        return exported if self._distrusted else self.method.finished(exported)
 
     def report(self) -> dict[str, Any]:
         """Calls, passes, updates, what was left out and why, latency (ms), peak memory (MiB)."""
@@ -246,62 +244,27 @@ class Adapter(nn.Module):
             "peak_memory_mib": peak_memory(self.learner.device),
             "moving_parameters": sum(p.numel() for p in self.learner.parameters.values()),
             "guard": None if self.guard is None else self.guard.report(),
+            "details": self.method.report(),
         }
 
     def get_extra_state(self) -> dict[str, Any]:
         """What is saved beside networks: optimiser, memory, guard, counters, random state."""
-        return {
-            "current": self.capture() if self.dense is not None else None,
-            "source": self._source,
-            "dense": self.dense,
-            "lr": self.lr,
-            "calls": self.calls,
-            "counts": dataclasses.asdict(self.learner.counts),
-            "skipped": [self.skipped, self.not_finite],
-            "trusted": self.trusted,
-            "random": self.learner.generator.get_state(),
-            "scaler": self.learner.scaler.state_dict(),
-            "guard": None if self.guard is None else self.guard.state(),
-        }
+        return adapter_state.extra(self)
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Take over what `get_extra_state` gave."""
-        self.lr, self.calls = state["lr"], state["calls"]
-        self.skipped, self.not_finite = state["skipped"]
-        self.trusted = state.get("trusted", False)
-        for name, value in state["counts"].items():
-            setattr(self.learner.counts, name, value)
-        # A file may have been read to another device than the model is on.
-        here = self.learner.device
-        current, source, guard = mapped(
-            [state["current"], state["source"], state["guard"]], lambda tensor: tensor.to(here)
-        )
-        if state["dense"] is not None:
-            self._configure(state["dense"], batch=1)
-            self.restore(current)
-        self._source = source
-        self.learner.source = source["student"]
-        self.learner.generator.set_state(state["random"])
-        self.learner.scaler.load_state_dict(state["scaler"])
-        if self.guard is not None and guard is not None:
-            self.guard.load(guard)
+        adapter_state.load_extra(self, state)
 
     def _to_source(self) -> None:
         self.learner.restore_source()
         for name, network in self.method.followers().items():
-            load_values(network, self._source["followers"][name])
+            load_values(network, self.source["followers"][name])
         self.method.forget()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Adapter:
         """Move to a device or type, and with the networks all that is kept beside them."""
         super()._apply(fn, recurse)
-        self._source = mapped(self._source, fn)
-        self.learner.source = self._source["student"]
-        self.method.remember(mapped(self.method.memory(), fn))
-        if self.learner.optimiser is not None:
-            map_optimiser(self.learner.optimiser, fn)
-        if self.guard is not None:
-            self.guard.load(mapped(self.guard.state(), fn))
+        adapter_state.moved(self, fn)
         return self
 
     def _call(self, image: Tensor, valid: Tensor | None) -> Tensor:
@@ -312,7 +275,8 @@ class Adapter(nn.Module):
         if self.protocol == "episodic":
             self._to_source()  # what the guard knows of the stream stays
         if self.every > 1 and (self.calls - 1) % self.every:
-            return self._predicted(image)
+            with self.learner.between():
+                return self._predicted(image)
         if self.skip_reliable is not None:
             logits = self._predicted(image)
             if bool(_relative_entropy(logits) < self.skip_reliable):
@@ -358,9 +322,15 @@ class Adapter(nn.Module):
         """At the first images: whether predictions are dense, and what follows from that."""
         if self.dense is None:
             logits = self.learner.predict_source(image)
-            self._configure(logits.ndim > 2, batch=len(image))
+            self.configure(logits.ndim > 2, batch=len(image))
 
-    def _configure(self, dense: bool, *, batch: int) -> None:
+    def configure(self, dense: bool, *, batch: int) -> None:
+        """Choose statistics, rate and optimiser; a call does so for the first batch.
+
+        Args:
+            dense: Whether predictions are maps.
+            batch: Images in a batch.
+        """
         learner, method = self.learner, self.method
         self.dense = learner.dense = dense
         wanted = self._wanted_statistics
@@ -370,7 +340,7 @@ class Adapter(nn.Module):
         learner.statistics.start(self.network)
         for network in method.followers().values():
             learner.statistics.start(network)
-        learner.source = self._source["student"] = snapshot(self.network, learner.parameters)
+        learner.source = self.source["student"] = snapshot(self.network, learner.parameters)
         settings = self._settings(method.optimiser(dense=dense), batch)
         self.lr = settings.lr
         if learner.parameters:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from uda.tta.output import Output, logits_of
+from uda.tta.output import Output, Precision, run
 
 
 class Exported(nn.Module):
@@ -13,13 +13,14 @@ class Exported(nn.Module):
     Args:
         network: In evaluation mode.
         output: Where its logits are.
+        precision: Of its passes.
     """
 
-    def __init__(self, network: nn.Module, output: Output) -> None:
+    def __init__(self, network: nn.Module, output: Output, precision: Precision = "full") -> None:
         super().__init__()
-        self.network, self.output = network, output
+        self.network, self.output, self.precision = network, output, precision
         self.eval()
 
     def forward(self, image: Tensor) -> Tensor:
         """The logits of `image`."""
-        return logits_of(self.network(image), self.output)
+        return run(self.network, image, self.output, self.precision)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from uda.tta.learner import Learner
+from uda.tta.signs import Health, health, measure, shows_nothing
+from uda.tta.trees import mapped
 
 logger = logging.getLogger("uda.tta")
 
@@ -30,29 +30,6 @@ class Adapting(Protocol):
 
     def adapt_once(self, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Adapt, and give the logits."""
-
-
-@dataclass(frozen=True)
-class Health:
-    """Signs of one batch, or their moving averages; entropies as shares of log K.
-
-    Attributes:
-        entropy: Mean entropy of the adapted model's predictions.
-        source_entropy: And of the unadapted model's.
-        agreement: Share of samples on which both predict the same class.
-        doubt: Mean of 1 - highest probability of the unadapted model.
-        classes: Effective number of classes predicted, exp of the entropy of their shares.
-        source_classes: And by the unadapted model.
-        distance: Distance of the moving parameters from the source, relative to their length.
-    """
-
-    entropy: float
-    source_entropy: float
-    agreement: float
-    doubt: float
-    classes: float
-    source_classes: float
-    distance: float
 
 
 class Fault(NamedTuple):
@@ -97,6 +74,9 @@ class Guard:
         snapshots: Snapshots beside the source.
         rest: Batches of the first rest.
         longest_rest: And of the longest.
+        keep_on: Where snapshots are kept: on the model's `"device"`, or in the memory of the
+            `"cpu"`, from where a roll-back takes longer. One is as large as what moves and the
+            state of the optimiser, for `cotta` twice the model and more.
 
     Raises:
         ValueError: A number is out of range.
@@ -115,6 +95,7 @@ class Guard:
         snapshots: int = 3,
         rest: int = 8,
         longest_rest: int = 1024,
+        keep_on: Literal["device", "cpu"] = "device",
     ) -> None:
         if min(window, evidence, snapshot_every, snapshots, rest, longest_rest) < 1:
             raise ValueError("window, evidence, snapshots and rests of a guard are at least 1.")
@@ -124,7 +105,9 @@ class Guard:
         self.entropy, self.contradiction = entropy, contradiction
         self.window, self.evidence = window, evidence
         self.snapshot_every, self.snapshots = snapshot_every, snapshots
-        self.rest, self.longest_rest = rest, longest_rest
+        if keep_on not in ("device", "cpu"):
+            raise ValueError(f'keep_on of a guard is "device" or "cpu", not {keep_on!r}.')
+        self.rest, self.longest_rest, self.keep_on = rest, longest_rest, keep_on
         self.batches = self.served = self.rollbacks = self.blank = 0
         self.reasons: dict[str, int] = {}
         self.doubts: dict[str, int] = {}
@@ -145,7 +128,7 @@ class Guard:
         """Adapt to a batch, and give the adapted model's logits or the unadapted one's."""
         self.batches += 1
         source = adapter.learner.predict_source(image)
-        if shows_nothing(image):
+        if shows_nothing(image, valid):
             self.blank += 1
             warn_rarely(self.blank, "batch %d shows nothing: its images are constant", self.batches)
             return source
@@ -153,15 +136,15 @@ class Guard:
             self.resting -= 1
             return source
         if self.base is None:
-            self.base = adapter.capture()
+            self.base = self._kept(adapter.capture())
         logits = adapter.adapt_once(image, valid)
-        fault = self._judged(logits, source, adapter.learner)
+        fault = self._judged(logits, source, adapter.learner, valid)
         if fault is not None:
             self._roll_back(adapter, fault)
             return source
         self.good += 1
         if self.good % self.snapshot_every == 0:
-            self.ring.append(adapter.capture())
+            self.ring.append(self._kept(adapter.capture()))
             self.streak = max(0, self.streak - 1)
         if self.samples < self.wanted or self.doubted:
             return source
@@ -173,9 +156,11 @@ class Guard:
         """Samples that are evidence enough at the moment."""
         return self.evidence * 2 ** min(self.streak, 6)
 
-    def _judged(self, logits: Tensor, source: Tensor, learner: Learner) -> Fault | None:
+    def _judged(
+        self, logits: Tensor, source: Tensor, learner: Learner, valid: Tensor | None
+    ) -> Fault | None:
         self.doubted = False
-        signs = measure(logits, source, learner)
+        signs = measure(logits, source, learner, valid)
         if not bool(torch.isfinite(signs).all()):
             return Fault("not finite", "a prediction or parameter is not finite")
         dense = logits.ndim > 2
@@ -269,7 +254,8 @@ class Guard:
             setattr(self, name, value)
         self.reasons, self.average = dict(state["reasons"]), state["average"]
         self.base, self.doubts = state["base"], dict(state.get("doubts", {}))
-        self.ring = deque(state["ring"], maxlen=self.snapshots)
+        self.base = None if self.base is None else self._kept(self.base)
+        self.ring = deque(map(self._kept, state["ring"]), maxlen=self.snapshots)
         self.last = None if self.average is None else health(self.average)
 
     def _roll_back(self, adapter: Adapting, fault: Fault) -> None:
@@ -291,6 +277,13 @@ class Guard:
             self.resting,
             fault.sentence,
         )
+
+    def _kept(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A snapshot where it is to be kept."""
+        if self.keep_on == "device":
+            return state
+        kept: dict[str, Any] = mapped(state, lambda tensor: tensor.cpu())
+        return kept
 
     def _note_doubt(self, doubt: Fault) -> None:
         self.doubts[doubt.kind] = count = self.doubts.get(doubt.kind, 0) + 1
@@ -318,64 +311,3 @@ def warn_rarely(count: int, sentence: str, *values: object, learnt: bool = False
     if count & (count - 1) == 0:
         ending = "" if learnt else "; nothing is learnt from it"
         logger.warning(f"{sentence}{ending} (%d so far)", *values, count)
-
-
-@torch.no_grad()
-def measure(logits: Tensor, source: Tensor, learner: Learner) -> Tensor:
-    """The signs of a batch that averages can be taken of, on the device: (5 + 2 K,).
-
-    Entropies, agreement, doubt and distance, then the shares of classes predicted by both models,
-    of which the numbers of classes follow once they are averaged.
-    """
-    (adapted, log_adapted), (unadapted, log_unadapted) = (_rows(x) for x in (logits, source))
-    scale = math.log(logits.shape[1]) if logits.shape[1] > 1 else 1.0
-    signs = [
-        -(adapted * log_adapted).sum(1).mean() / scale,
-        -(unadapted * log_unadapted).sum(1).mean() / scale,
-        (adapted.argmax(1) == unadapted.argmax(1)).to(adapted.dtype).mean(),
-        1 - unadapted.amax(1).mean(),
-        _distance(learner).to(adapted.dtype),
-    ]
-    shares = [_histogram(probs) for probs in (adapted, unadapted)]
-    return torch.cat([torch.stack(signs), *shares]).double()
-
-
-def shows_nothing(image: Tensor) -> bool:
-    """Whether every channel of every image is constant, as with a covered lens."""
-    if image.ndim < 3 or not image.is_floating_point():
-        return False
-    return bool(image.flatten(2).std(2, correction=0).amax() < 1e-4)
-
-
-def health(signs: Tensor) -> Health:
-    """Signs as numbers."""
-    entropy, source_entropy, agreement, doubt, distance = signs[:5].tolist()
-    means = signs[5:].view(2, -1)
-    classes = (-(means * means.clamp(min=1e-30).log()).sum(1)).exp().tolist()
-    return Health(entropy, source_entropy, agreement, doubt, classes[0], classes[1], distance)
-
-
-def _rows(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities and their logarithms of at most some 16,000 samples."""
-    rows = logits.movedim(1, -1).reshape(-1, logits.shape[1])
-    rows = rows[:: max(1, len(rows) // 16384)]
-    log_probs = rows.log_softmax(1)
-    return log_probs.exp(), log_probs
-
-
-def _histogram(probs: Tensor) -> Tensor:
-    """The share of samples (K,) that is predicted as each class."""
-    counts = torch.bincount(probs.argmax(1), minlength=probs.shape[1])
-    return counts.to(probs.dtype) / len(probs)
-
-
-def _distance(learner: Learner) -> Tensor:
-    """How far what moves has gone, relative to its length at the source."""
-    names = list(learner.parameters)
-    if not names:
-        return torch.zeros((), device=learner.device)
-    now = [learner.parameters[name].detach() for name in names]
-    then = [learner.source[name] for name in names]
-    difference = torch._foreach_sub(now, then)
-    lengths = [torch.nn.utils.get_total_norm(tensors) for tensors in (difference, then)]
-    return lengths[0] / lengths[1].clamp(min=1e-12)

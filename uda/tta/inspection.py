@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from uda.tta.learner import OptimiserSettings
 from uda.tta.learning_rate import suggested_lr
-from uda.tta.low_rank import in_attention
+from uda.tta.low_rank import adaptable_layers
 from uda.tta.parameters import norm_modules, norm_parameters
 
 NO_NORM = (
@@ -36,6 +36,7 @@ class Inspection:
         refused: Methods that do not, with the reason.
         warnings: What to look at before adapting.
         suggested: Settings by name.
+        adaptable: Layers that `vida` puts adapters beside, by name, with their class.
     """
 
     norm_layers: dict[str, int]
@@ -46,6 +47,7 @@ class Inspection:
     refused: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     suggested: dict[str, object] = field(default_factory=dict)
+    adaptable: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         layers = ", ".join(f"{count} {name}" for name, count in self.norm_layers.items())
@@ -54,6 +56,7 @@ class Inspection:
             f"norm-only methods move {self.moving:,} of {self.parameters:,} parameters",
             f"methods: {', '.join(self.methods) or 'none'}",
             *(f"not {name}: {reason}" for name, reason in self.refused.items()),
+            *_adaptable_line(self.adaptable),
             *(f"suggested {name}: {value}" for name, value in self.suggested.items()),
             *(f"warning: {sentence}" for sentence in self.warnings),
         ]
@@ -68,7 +71,7 @@ def inspect(model: nn.Module, *, batch_size: int = 1, dense: bool = False) -> In
         batch_size: Images in a batch of the stream.
         dense: Whether its predictions are maps.
 
-    >>> found = inspect(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)))
+    >>> found = inspect(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)))
     >>> found.norm_layers, found.moving
     ({'BatchNorm2d': 1}, 8)
     >>> "needs" in found.refused["vida"]
@@ -82,6 +85,8 @@ def inspect(model: nn.Module, *, batch_size: int = 1, dense: bool = False) -> In
         moving_names=list(moving),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
+    layers_of_vida = adaptable_layers(model)
+    found.adaptable = {name: type(layer).__name__ for name, layer in layers_of_vida.items()}
     found.refused = _refused(model, dense=dense)
     found.methods = [name for name in NEEDS if name not in found.refused]
     found.warnings = _warnings(model, list(layers.values()), batch_size)
@@ -94,7 +99,7 @@ def inspect(model: nn.Module, *, batch_size: int = 1, dense: bool = False) -> In
     return found
 
 
-# What each method needs; "attention" are linear layers in a module named so.
+# What each method needs; "adaptable" are linear layers of attention, or 1x1 convolutions.
 NEEDS = {
     "bn": "batch_norm",
     "tent": "norm",
@@ -106,7 +111,7 @@ NEEDS = {
     "eata": "norm",
     "sar": "norm",
     "cotta": "all",
-    "vida": "attention",
+    "vida": "adaptable",
     "lame": "classifier",
     "rotta": "norm",
     "deyo": "norm",
@@ -155,19 +160,21 @@ def _refused(model: nn.Module, *, dense: bool) -> dict[str, str]:
             reasons[name] = str(reason)
         elif needs == "classifier" and dense:
             reasons[name] = "it compares all samples with each other, too many for pixels"
-        elif needs == "attention" and not _has_attention(model):
+        elif needs == "adaptable" and not adaptable_layers(model):
             reasons[name] = (
-                "it needs linear layers in modules whose class is named ...Attention...; where= "
-                "chooses others"
+                "it needs linear layers in modules whose class is named ...Attention..., or 1x1 "
+                "convolutions; where= chooses others"
             )
     return reasons
 
 
-def _has_attention(model: nn.Module) -> bool:
-    return any(
-        in_attention(name, owner) and any(type(c) is nn.Linear for c in owner.children())
-        for name, owner in model.named_modules()
-    )
+def _adaptable_line(layers: dict[str, str]) -> list[str]:
+    if not layers:
+        return []
+    kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(layers.values()).items())
+    names = list(layers)
+    shown = ", ".join(names if len(names) < 5 else [*names[:2], "...", names[-1]])
+    return [f"vida puts adapters beside {kinds}: {shown}"]
 
 
 def _batch_norms(model: nn.Module) -> list[_BatchNorm]:

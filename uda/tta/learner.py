@@ -10,13 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from uda.tta.output import Output, logits_of
+from uda.tta.batch_norm import FastBatchNorm
+from uda.tta.held import HeldStatistics
+from uda.tta.output import Output, Precision, run
 from uda.tta.parameters import Parameters
 from uda.tta.samples import PixelSettings, Samples
 from uda.tta.statistics import Statistics
 from uda.tta.storage import FrozenConvolutions
 
-Precision = Literal["full", "bfloat16", "float16"]
 Values = dict[str, Tensor]
 
 
@@ -30,6 +31,8 @@ class OptimiserSettings:
         momentum: Of SGD; of Adam it is beta 1.
         nesterov: Nesterov's momentum, SGD only.
         weight_decay: Pull towards 0.
+        scaled: Whether `suggested_lr` fits the rate to architecture and batch; not where a paper
+            gives it for one architecture alone.
 
     Raises:
         ValueError: An argument is out of range.
@@ -40,6 +43,7 @@ class OptimiserSettings:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 0.0
+    scaled: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("sgd", "adam"):
@@ -88,6 +92,8 @@ class Learner:
         precision: Of forward passes.
         generator: Draws everything random, on the CPU.
         dense: Whether predictions are maps.
+        hold: Whether passes that adapt leave their statistics in `held`.
+        held: For calls that only predict, see `between`.
     """
 
     network: nn.Module
@@ -101,11 +107,23 @@ class Learner:
     generator: torch.Generator = field(default_factory=torch.Generator)
     counts: Counts = field(default_factory=Counts)
     dense: bool = False
+    hold: bool = False
+    held: HeldStatistics = field(default_factory=HeldStatistics)
 
     def __post_init__(self) -> None:
-        self.scaler = torch.amp.GradScaler(
-            self.device.type, enabled=self.precision == "float16" and self.device.type == "cuda"
-        )
+        self.by_held = False
+        self.renew_scaler()
+
+    def renew_scaler(self, state: Mapping[str, Any] | None = None) -> None:
+        """A scaler of the loss for the device that the student is on now.
+
+        Args:
+            state: What one of another device or file had reached; empty: nothing.
+        """
+        enabled = self.precision == "float16"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=enabled)
+        if enabled and state:
+            self.scaler.load_state_dict(dict(state))
 
     @property
     def device(self) -> torch.device:
@@ -113,16 +131,37 @@ class Learner:
         tensors = [*self.network.parameters(), *self.network.buffers()]
         return tensors[0].device if tensors else torch.device("cpu")
 
-    def forward(self, image: Tensor) -> Tensor:
-        """The student's logits, with graph, by statistics that move."""
-        with self.statistics.applied(self.network, update=True), FrozenConvolutions():
-            return self.run(self.network, image)
+    def forward(self, image: Tensor, *, statistics: Statistics | None = None) -> Tensor:
+        """The student's logits, with graph, by statistics that move: its own, or those given."""
+        noted: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+        kind = statistics or self.statistics
+        with (
+            kind.applied(self.network, update=True, noted=noted if self.hold else None, lend=True),
+            FrozenConvolutions(),
+            FastBatchNorm(),
+        ):
+            logits = self.run(self.network, image)
+        if self.hold:
+            self.held.take(self.network, noted)
+        return logits
 
     @torch.no_grad()
     def predict(self, image: Tensor) -> Tensor:
         """The student's logits; nothing moves."""
-        with self.statistics.applied(self.network, update=False):
+        if self.by_held and self.held:
+            with self.held.applied(self.network):
+                return self.run(self.network, image)
+        with self.statistics.applied(self.network, update=False, lend=True):
             return self.run(self.network, image)
+
+    @contextlib.contextmanager
+    def between(self) -> Iterator[None]:
+        """Run a block in which `predict` works by the statistics of the last adaptation."""
+        self.by_held = self.hold
+        try:
+            yield
+        finally:
+            self.by_held = False
 
     @torch.no_grad()
     def teach(
@@ -134,7 +173,7 @@ class Learner:
         update: bool = True,
     ) -> Tensor:
         """Another network's logits, without graph, by the student's statistics or others."""
-        with (statistics or self.statistics).applied(network, update=update):
+        with (statistics or self.statistics).applied(network, update=update), FastBatchNorm():
             return self.run(network, image)
 
     @torch.no_grad()
@@ -160,12 +199,7 @@ class Learner:
     def run(self, network: nn.Module, image: Tensor) -> Tensor:
         """Logits of any network, in the precision asked for; counted."""
         self.counts.forward += 1
-        if self.precision == "full":
-            return logits_of(network(image), self.output)
-        dtype = torch.bfloat16 if self.precision == "bfloat16" else torch.float16
-        with torch.autocast(image.device.type, dtype):
-            result = network(image)
-        return logits_of(result, self.output)
+        return run(network, image, self.output, self.precision)
 
     def select(self, logits: Tensor, valid: Tensor | None) -> Samples:
         """The samples that the losses of one step are taken over."""
@@ -195,13 +229,20 @@ class Learner:
         self.scaler.scale(loss).backward()
         return True
 
+    def finite_gradients(self) -> bool:
+        """Whether the gradients at hand, scaled or not, are finite."""
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        return not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+
     def step(self) -> bool:
-        """Move by the gradients at hand; False where one is not finite."""
+        """Move by the gradients at hand; False where one is not finite.
+
+        With float16 passes such a gradient makes the factor of the loss smaller.
+        """
         if self.optimiser is None:
             return False
         self.scaler.unscale_(self.optimiser)
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        finite = not gradients or bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+        finite = self.finite_gradients()
         if finite:
             self.scaler.step(self.optimiser)
             self.counts.updates += 1
@@ -215,6 +256,7 @@ class Learner:
     def restore_source(self, *, optimiser: bool = True) -> None:
         """Student back to the source; the optimiser forgets its momentum unless told to keep it."""
         load_values(self.network, self.source)
+        self.held.forget()
         if optimiser and self.optimiser is not None:
             self.optimiser.state.clear()
 

@@ -17,7 +17,7 @@ def suggested_lr(
     batch or group normalisation it holds from 32 images on, and below in proportion to the batch;
     with layer normalisation alone (ViT) it is 4 times that, in proportion to the batch up to 64.
     Adam's step does not depend on the size of gradients and stays; so do rates of dense
-    predictions, for which a batch has as many samples as pixels.
+    predictions, for which a batch has as many samples as pixels, and rates that are not `scaled`.
 
     Args:
         settings: The method's, with its rate.
@@ -30,7 +30,7 @@ def suggested_lr(
     >>> suggested_lr(OptimiserSettings(lr=2.5e-4), nn.LayerNorm(3), batch=64, dense=False)
     0.001
     """
-    if dense or settings.kind == "adam":
+    if dense or settings.kind == "adam" or not settings.scaled:
         return settings.lr
     kinds = (_BatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
     if any(isinstance(module, kinds) for module in network.modules()):

@@ -19,11 +19,13 @@ class Remembered:
         image: (C, H, W).
         entropy: Of its prediction when it came, in nats.
         age: Images that came after it.
+        valid: (H, W) bool, where it may be learnt from; None: everywhere.
     """
 
     image: Tensor
     entropy: float
     age: int = 0
+    valid: Tensor | None = None
 
 
 class BalancedMemory:
@@ -56,11 +58,11 @@ class BalancedMemory:
     def __len__(self) -> int:
         return sum(len(items) for items in self.of_class)
 
-    def add(self, image: Tensor, label: int, entropy: float) -> bool:
+    def add(self, image: Tensor, label: int, entropy: float, valid: Tensor | None = None) -> bool:
         """Offer an image; whether it was taken. All others get older by one, it too."""
         taken = self._make_room(label, self.score(0, entropy))
         if taken:
-            self.of_class[label].append(Remembered(image, entropy))
+            self.of_class[label].append(Remembered(image, entropy, valid=valid))
         for items in self.of_class:
             for item in items:
                 item.age += 1
@@ -87,10 +89,15 @@ class BalancedMemory:
             )
         return torch.stack([item.image for item in items]), [i.age / self.capacity for i in items]
 
+    def masks(self) -> list[Tensor | None]:
+        """Where each image of `batch` may be learnt from."""
+        return [item.valid for items in self.of_class for item in items]
+
     def state(self) -> dict[str, Any]:
         """Everything, as tensors, numbers and lists."""
         items = [
-            [(item.image, item.entropy, item.age) for item in items] for items in self.of_class
+            [(item.image, item.entropy, item.age, item.valid) for item in items]
+            for items in self.of_class
         ]
         return {"classes": self.classes, "items": items}
 

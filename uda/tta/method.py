@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from uda.tta.exported import Exported
 from uda.tta.learner import Learner, OptimiserSettings
 from uda.tta.parameters import Parameters, norm_parameters
 from uda.tta.statistics import Statistics
@@ -69,6 +70,10 @@ class Method(nn.Module):
         """The network that `predict` uses, for export."""
         return network
 
+    def finished(self, exported: Exported) -> nn.Module:
+        """The exported network with what `predict` does beside it."""
+        return exported
+
     def followers(self) -> dict[str, nn.Module]:
         """Networks beside the student that move, by name."""
         return {}
@@ -82,6 +87,10 @@ class Method(nn.Module):
 
     def forget(self) -> None:
         """Start anew, as if no image had been seen."""
+
+    def report(self) -> dict[str, Any]:
+        """What the method has to say of itself, for the adapter's report."""
+        return {}
 
 
 def updated_mean(old: Tensor | None, new: Tensor, decay: float = 0.9) -> Tensor:

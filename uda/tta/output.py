@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uda.structures import NetworkOutput
 
 Output = str | int | Callable[[Any], Tensor] | None
+Precision = Literal["full", "bfloat16", "float16"]
+
+
+def run(network: nn.Module, image: Tensor, output: Output, precision: Precision) -> Tensor:
+    """The logits of a network, by autocast unless the precision is `"full"`."""
+    if precision == "full":
+        return logits_of(network(image), output)
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float16
+    with torch.autocast(image.device.type, dtype):
+        result = network(image)
+    return logits_of(result, output)
 
 
 def logits_of(result: Any, output: Output = None) -> Tensor:

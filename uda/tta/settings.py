@@ -10,15 +10,18 @@ from uda.tta.method import Method
 from uda.tta.parameters import Choice, Parameters, chosen_parameters
 
 Protocol = Literal["continual", "online", "episodic", "offline"]
+Between = Literal["held", "own"]
 PROTOCOLS = ("continual", "online", "episodic", "offline")
 
 
-def check(*, steps: int, protocol: str, every: int, precision: str) -> None:
+def check(*, steps: int, protocol: str, every: int, precision: str, between: str) -> None:
     """Raise ValueError where a setting of the adapter is out of range."""
     if steps < 1 or every < 1:
         raise ValueError(f"steps and every have to be at least 1, not {steps} and {every}.")
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol has to be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    if between not in ("held", "own"):
+        raise ValueError(f'between has to be "held" or "own", not {between!r}.')
     if precision not in ("full", "bfloat16", "float16"):
         raise ValueError(f'precision has to be "full", "bfloat16" or "float16", not {precision!r}.')
 

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from uda.selftraining.norm_statistics import norm_layers
+from uda.tta.batch_norm import moments
+from uda.tta.held import Moments, set_moments
 
 Kind = Literal["auto", "source", "batch", "running", "blend", "cumulative", "stream", "robust"]
 KINDS = ("auto", "source", "batch", "running", "blend", "cumulative", "stream", "robust")
-Rule = Callable[[_BatchNorm, Tensor], Tensor | None]
+# A rule sets the mode of a layer, or gives the moments that are to normalise its input.
+Rule = Callable[[_BatchNorm, Tensor], Moments | None]
 
 
 @dataclass(frozen=True)
 class Statistics:
     """How the batch normalisation of a network gets mean and variance.
 
-    No layer's forward is replaced: a rule sets the layer's mode, or changes its input so that the
-    layer's own arithmetic gives the wanted result. So subclasses that also activate (timm's
+    No layer's forward is replaced: a rule sets the layer's mode, or changes its input (without
+    gradient: its stored statistics, for the time of the pass) so that the layer's own arithmetic
+    gives the wanted result. So subclasses that also activate (timm's
     BatchNormAct2d) or exchange between processes (SyncBatchNorm) stay as they are. A layer that
     sees a single value a channel uses its stored statistics, since one value has no variance.
 
@@ -75,7 +79,14 @@ class Statistics:
                     layer.num_batches_tracked.zero_()
 
     @contextlib.contextmanager
-    def applied(self, network: nn.Module, *, update: bool) -> Iterator[None]:
+    def applied(
+        self,
+        network: nn.Module,
+        *,
+        update: bool,
+        noted: dict[nn.Module, Moments] | None = None,
+        lend: bool = False,
+    ) -> Iterator[None]:
         """Run a block by these statistics; the network's modes come back afterwards.
 
         Everything but batch normalisation is in evaluation mode inside.
@@ -84,18 +95,26 @@ class Statistics:
             network: Any module.
             update: Whether stored statistics may move; without, each kind predicts by what is
                 stored or by the batch, and leaves no trace.
+            noted: Filled with the moments that each layer normalised by, where they were not
+                simply the stored ones; not for `"running"`.
+            lend: Whether a pass without gradient may go the faster way of lending statistics to
+                layers. It rounds otherwise than a pass with gradient, which is not for a teacher:
+                Adam makes visible steps of the last bits of its difference to the student.
         """
         modes = [(module, module.training) for module in network.modules()]
         layers = list(norm_layers(network).values())
         tracked = [layer.track_running_stats for layer in layers]
         network.eval()
         rule = self.rule(update=update)
-        hooks = [layer.register_forward_pre_hook(_Hook(rule)) for layer in layers] if rule else []
+        single = None if rule is None else _Pass(rule, noted, lend)
+        hooks = [layer.register_forward_pre_hook(single) for layer in layers] if single else []
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+            if single is not None:
+                single.close()
             for layer, track in zip(layers, tracked, strict=True):
                 layer.track_running_stats = track
             for module, training in modes:
@@ -116,32 +135,30 @@ class Statistics:
             "robust": self._robust,
         }[self.kind]
 
-    def _auto(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+    def _auto(self, layer: _BatchNorm, values: Tensor) -> Moments | None:
         if values.shape[0] >= 16:
             _by_batch(layer, values)
             return None
         return self._blend(layer, values)
 
-    def auto_by_input(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+    def auto_by_input(self, layer: _BatchNorm, values: Tensor) -> Moments:
         """`"auto"` that changes a layer's input alone and never its mode."""
         if values.shape[0] < 16:
             return self._blend(layer, values)
-        layer.training = False
-        return _renormalised(layer, values, *_moments(values, unbiased=False))
+        return moments(values, unbiased=False)
 
-    def _blend(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
+    def _blend(self, layer: _BatchNorm, values: Tensor) -> Moments:
         stored = self.share
         if stored is None:
             stored = self.prior / (self.prior + values.shape[0])
-        mean, variance = _moments(values, unbiased=True)
+        mean, variance = moments(values, unbiased=True)
         old_mean, old_variance = _stored(layer)
         mean = torch.lerp(mean, old_mean, stored) if self.mean else old_mean
         variance = torch.lerp(variance, old_variance, stored) if self.variance else old_variance
-        layer.training = False
-        return _renormalised(layer, values, mean, variance)
+        return mean, variance
 
-    def _follow_stream(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
-        mean, variance = _moments(values, unbiased=True)
+    def _follow_stream(self, layer: _BatchNorm, values: Tensor) -> Moments | None:
+        found = mean, variance = moments(values, unbiased=True)
         images = values.shape[0]
         seen = _counted(layer, images)
         weight = images / (self.prior + seen.to(mean.dtype))
@@ -151,29 +168,27 @@ class Statistics:
             torch.lerp(old_mean, mean.detach(), weight),
             torch.lerp(old_variance, variance.detach(), weight),
         )
-        return self._beside_stream(layer, values, mean, variance)
+        return self._beside_stream(layer, lambda: found)
 
-    def _by_stream(self, layer: _BatchNorm, values: Tensor) -> Tensor | None:
-        return self._beside_stream(layer, values, *_moments(values, unbiased=True))
+    def _by_stream(self, layer: _BatchNorm, values: Tensor) -> Moments | None:
+        return self._beside_stream(layer, lambda: moments(values, unbiased=True))
 
-    def _beside_stream(
-        self, layer: _BatchNorm, values: Tensor, mean: Tensor, variance: Tensor
-    ) -> Tensor | None:
+    def _beside_stream(self, layer: _BatchNorm, own: Callable[[], Moments]) -> Moments | None:
         layer.training = False
         if self.share is None or self.share == 1:
             return None
+        mean, variance = own()
         stored_mean, stored_variance = _stored(layer)
         mean = torch.lerp(mean, stored_mean, self.share)
-        return _renormalised(layer, values, mean, torch.lerp(variance, stored_variance, self.share))
+        return mean, torch.lerp(variance, stored_variance, self.share)
 
-    def _robust(self, layer: _BatchNorm, values: Tensor) -> Tensor:
-        mean, variance = _moments(values, unbiased=False)
+    def _robust(self, layer: _BatchNorm, values: Tensor) -> Moments:
+        mean, variance = moments(values, unbiased=False)
         old_mean, old_variance = _stored(layer)
         mean = torch.lerp(old_mean, mean, self.momentum)
         variance = torch.lerp(old_variance, variance, self.momentum)
         _store(layer, mean, variance)
-        layer.training = False
-        return _renormalised(layer, values, mean, variance)
+        return mean, variance
 
 
 @dataclass(frozen=True)
@@ -187,8 +202,74 @@ class _Hook:
         if not isinstance(layer, _BatchNorm) or values.numel() // values.shape[1] < 2:
             layer.training = False
             return None
-        changed = self.rule(layer, values)
-        return None if changed is None else (changed, *inputs[1:])
+        found = self.rule(layer, values)
+        if found is None:
+            return None
+        layer.training = False
+        return _renormalised(layer, values, *found), *inputs[1:]
+
+
+@dataclass
+class _Pass:
+    """The forward pre-hook of one pass, which may lend statistics to layers until `close`."""
+
+    rule: Rule
+    noted: dict[nn.Module, Moments] | None
+    lend: bool
+    lent: dict[_BatchNorm, tuple[Any, ...]] = field(default_factory=dict)
+    biased: dict[_BatchNorm, float] = field(default_factory=dict)
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        values = inputs[0]
+        if not isinstance(layer, _BatchNorm) or values.numel() // values.shape[1] < 2:
+            layer.training = False
+            return None
+        self._take_back(layer)  # a layer that the network runs twice
+        found = self.rule(layer, values)
+        lend = self.lend and _is_full(values) and not torch.is_grad_enabled()
+        own = layer.training and not layer.track_running_stats
+        alone = values.device.type == "cpu" and not isinstance(layer, nn.SyncBatchNorm)
+        if found is None and lend and own and alone:
+            found = moments(values, unbiased=False)  # torch's kernel for training is slow there
+        if found is None:
+            if self.noted is not None and own:
+                self._note_own(layer, values.numel() // values.shape[1])
+            return None
+        layer.training = False
+        if self.noted is not None:
+            self.noted[layer] = found
+        if not lend:
+            return _renormalised(layer, values, *found), *inputs[1:]
+        self._lend(layer)
+        mean, _ = _stored(layer)
+        set_moments(layer, (found[0].to(mean.dtype), found[1].to(mean.dtype)))
+        return None
+
+    def close(self) -> None:
+        """Every layer has its own statistics again."""
+        for layer in list(self.lent):
+            self._take_back(layer)
+
+    def _note_own(self, layer: _BatchNorm, count: int) -> None:
+        """Let the layer write the batch's moments where they are noted."""
+        self._lend(layer)
+        own = tuple(torch.zeros_like(value) for value in _stored(layer))
+        set_moments(layer, (own[0], own[1]))
+        layer.num_batches_tracked, layer.momentum, layer.track_running_stats = None, 1.0, True
+        self.biased[layer] = (count - 1) / count  # the layer writes the unbiased variance
+
+    def _lend(self, layer: _BatchNorm) -> None:
+        counter = layer.num_batches_tracked
+        self.lent[layer] = (*_stored(layer), counter, layer.momentum)
+
+    def _take_back(self, layer: _BatchNorm) -> None:
+        if layer not in self.lent:
+            return
+        if self.noted is not None and layer in self.biased:
+            mean, variance = _stored(layer)
+            self.noted[layer] = (mean, variance * self.biased.pop(layer))
+        mean, variance, layer.num_batches_tracked, layer.momentum = self.lent.pop(layer)
+        set_moments(layer, (mean, variance))
 
 
 def freeze_rule(network: nn.Module, statistics: Statistics) -> None:
@@ -223,11 +304,16 @@ def _follow(layer: _BatchNorm, values: Tensor) -> None:
 
 def _cumulate(layer: _BatchNorm, values: Tensor) -> None:
     """Replace at the first batch, then the plain mean over batches; the result normalises."""
-    mean, variance = _moments(values.detach(), unbiased=True)
+    mean, variance = moments(values.detach(), unbiased=True)
     old_mean, old_variance = _stored(layer)
     weight = 1 / _counted(layer, 1).to(mean.dtype)
     _store(layer, torch.lerp(old_mean, mean, weight), torch.lerp(old_variance, variance, weight))
     layer.training = False
+
+
+def _is_full(values: Tensor) -> bool:
+    """Not of half precision, where an exported network would round in other places."""
+    return values.dtype in (torch.float32, torch.float64)
 
 
 def _counted(layer: _BatchNorm, number: int) -> Tensor:
@@ -237,18 +323,6 @@ def _counted(layer: _BatchNorm, number: int) -> Tensor:
         raise ValueError("Statistics of a stream need layers that count their batches.")
     counter += number
     return counter
-
-
-def _moments(values: Tensor, *, unbiased: bool) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each channel, at least in float32."""
-    full = values if values.dtype in (torch.float32, torch.float64) else values.float()
-    dims = [dim for dim in range(full.ndim) if dim != 1]
-    mean = full.mean(dims, keepdim=True)
-    # Two passes: on a CPU torch.var_mean takes up to twenty times as long.
-    centred = full - mean
-    squares = centred.square() if centred.requires_grad else centred.square_()
-    count = full.numel() // full.shape[1]
-    return mean.flatten(), squares.sum(dims) / (count - int(unbiased))
 
 
 def _stored(layer: _BatchNorm) -> tuple[Tensor, Tensor]:

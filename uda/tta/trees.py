@@ -12,13 +12,18 @@ from torch import Tensor
 def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """The same structure of dicts, lists and tuples, with `change` done to each tensor.
 
+    The count of steps that Adam keeps under the name `step` is left on the CPU, where torch wants
+    it.
+
     >>> mapped({"a": [torch.zeros(1), 2]}, lambda tensor: tensor + 1)
     {'a': [tensor([1.]), 2]}
     """
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
-        return {key: mapped(inner, change) for key, inner in value.items()}
+        return {
+            key: inner if key == "step" else mapped(inner, change) for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
         return type(value)(mapped(inner, change) for inner in value)
     return value

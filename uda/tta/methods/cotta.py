@@ -121,7 +121,7 @@ class CoTTA(Method):
     def _target(self, learner: Learner, image: Tensor) -> Tensor:
         """Logits (N, K) of the teacher: one switch for the whole batch."""
         threshold = 0.92 if self.confidence is None else self.confidence
-        sure = learner.teach(self.anchor, image).softmax(1).amax(1).mean()
+        sure = self._anchored(learner, image).mean()
         plain = learner.teach(self.teacher, image)
         if bool(sure >= threshold):
             return plain
@@ -134,7 +134,7 @@ class CoTTA(Method):
         """Log-probabilities (N, K, H, W) of the teacher: a switch for each pixel."""
         threshold = 0.69 if self.confidence is None else self.confidence
         plain = learner.teach(self.teacher, image).softmax(1)
-        sure = learner.teach(self.anchor, image).softmax(1).amax(1, keepdim=True) > threshold
+        sure = self._anchored(learner, image).unsqueeze(1) > threshold
         averaged = mean_probs(
             lambda sized: learner.teach(self.teacher, sized),
             image,
@@ -144,6 +144,10 @@ class CoTTA(Method):
         )
         probs = torch.where(sure, plain, averaged)
         return probs.clamp(min=torch.finfo(probs.dtype).tiny).log()
+
+    def _anchored(self, learner: Learner, image: Tensor) -> Tensor:
+        """The source model's confidence; its stored statistics stay the source's."""
+        return learner.teach(self.anchor, image, update=False).softmax(1).amax(1)
 
     def predict(self, learner: Learner, image: Tensor) -> Tensor:
         """The teacher's logits of the plain image."""

@@ -70,6 +70,10 @@ class ActiveSelection:
         self.mean_probs = memory["mean_probs"]
         self.reliable, self.chosen = memory["reliable"], memory["chosen"]
 
+    def report(self) -> dict[str, Any]:
+        """Samples that were reliable, and those of them that were learnt from."""
+        return {"reliable": self.reliable, "chosen": self.chosen}
+
     def forget(self) -> None:
         """As before the first batch."""
         self.mean_probs = None
@@ -110,6 +114,10 @@ class ETA(Method):
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Take over what `memory` gave."""
         self.selection.remember(memory)
+
+    def report(self) -> dict[str, Any]:
+        """The selection's."""
+        return self.selection.report()
 
     def forget(self) -> None:
         """Forget the running mean probability."""

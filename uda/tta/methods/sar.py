@@ -28,12 +28,15 @@ class SAR(Method):
         rho: Length of the move to the worst point.
         skip: Layers that stay: `"last_quarter"` (clean), `"reference"`, or strings that their names
             contain; see `trained_layers`.
-        reset_below: The model recovers where the moving average of the second loss falls below.
-            0.2 is the paper's for K = 1000, and as a share of log K it would be 0.03.
-        recovery: `"clean"`: student, optimiser and moving average start anew, and without a
-            reliable sample nothing moves. `"reference"`: as the released code, where momentum and
-            moving average survive the reset, so that it fires again, and where parameters without
-            reliable sample coast on by momentum.
+        reset_below: The model recovers where the moving average of the second loss falls below, in
+            nats; None: by `recovery`. The paper's 0.2 is for K = 1000 and models that are unsure
+            of their images: a segmentor that starts below it would recover at every step.
+        recovery: `"clean"`: the limit is 0.2 log K / log 1000, and at most a fifth of what the
+            moving average started with, at the source or after the last recovery; student,
+            optimiser and moving average start anew, and without a reliable sample nothing moves.
+            `"reference"`: as the released code: the limit is 0.2, momentum and moving average
+            survive the reset, so that it fires again, and parameters without reliable sample coast
+            on by momentum.
 
     Raises:
         ValueError: An argument is out of range.
@@ -45,7 +48,7 @@ class SAR(Method):
         margin: float = 0.4,
         rho: float = 0.05,
         skip: Literal["last_quarter", "reference"] | Sequence[str] = "last_quarter",
-        reset_below: float = 0.2,
+        reset_below: float | None = None,
         recovery: Recovery = "clean",
     ) -> None:
         super().__init__()
@@ -58,6 +61,7 @@ class SAR(Method):
         self.margin, self.rho, self.skip = margin, rho, skip
         self.reset_below, self.recovery = reset_below, recovery
         self.average: float | None = None
+        self.started: float | None = None
         self.resets = 0
 
     def moves(self, network: nn.Module) -> Parameters:
@@ -75,6 +79,9 @@ class SAR(Method):
         ascent = SharpnessAscent(list(learner.parameters.values()), rho=self.rho)
         if not learner.backward(samples.mean(entropy, reliable)):
             return logits
+        if not learner.finite_gradients():
+            learner.step()  # moves nothing, and makes the factor of a float16 loss smaller
+            return logits
         if self.recovery == "clean" and not bool(reliable.any()):
             learner.zero_grad()
             return logits
@@ -88,25 +95,42 @@ class SAR(Method):
             learner.step()
         if finite and found:
             loss = float(samples.mean(second.detach(), reliable))
-            self.average = loss if self.average is None else 0.9 * self.average + 0.1 * loss
-        self._recover(learner)
+            if self.average is None:
+                self.average = self.started = loss
+            else:
+                self.average = 0.9 * self.average + 0.1 * loss
+        self._recover(learner, classes=logits.shape[1])
         return logits
 
-    def _recover(self, learner: Learner) -> None:
-        if self.average is not None and self.average < self.reset_below:
+    def limit(self, classes: int) -> float:
+        """The moving average below which the model recovers, in nats."""
+        if self.reset_below is not None:
+            return self.reset_below
+        if self.recovery == "reference":
+            return 0.2
+        scaled = 0.2 * math.log(classes) / math.log(1000)
+        return scaled if self.started is None else min(scaled, self.started / 5)
+
+    def _recover(self, learner: Learner, *, classes: int) -> None:
+        if self.average is not None and self.average < self.limit(classes):
             self.resets += 1
             learner.restore_source(optimiser=self.recovery == "clean")
             if self.recovery == "clean":
-                self.average = None
+                self.forget()
 
     def memory(self) -> dict[str, Any]:
-        """Moving average of the loss, and how often it fell too low."""
-        return {"average": self.average, "resets": self.resets}
+        """Moving average of the loss, what it started with, and how often it fell too low."""
+        return {"average": self.average, "started": self.started, "resets": self.resets}
 
     def remember(self, memory: Mapping[str, Any]) -> None:
         """Take over what `memory` gave."""
         self.average, self.resets = memory["average"], memory["resets"]
+        self.started = memory.get("started", self.average)
+
+    def report(self) -> dict[str, Any]:
+        """How often the model recovered."""
+        return {"resets": self.resets, "average": self.average}
 
     def forget(self) -> None:
         """Forget the moving average."""
-        self.average = None
+        self.average = self.started = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -11,14 +12,15 @@ from torch import Tensor, nn
 
 from uda.losses import soft_cross_entropy, symmetric_cross_entropy
 from uda.tta.learner import Learner, OptimiserSettings
-from uda.tta.low_rank import MARK, AdaptedLinear, in_attention, inject, set_scales
+from uda.tta.low_rank import MARK, Where, adapters, described, inject, set_scales
 from uda.tta.method import Method
+from uda.tta.methods.vida_settings import PUBLISHED, Loss, Published
 from uda.tta.parameters import Parameters
 from uda.tta.restore import StochasticRestore, as_restore, follow
 from uda.tta.views import RandomView, View
 
-Loss = Literal["cross_entropy", "symmetric"]
 Scales = Literal["both", "low_only"]
+logger = logging.getLogger("uda.tta")
 
 
 class ViDA(Method):
@@ -30,23 +32,31 @@ class ViDA(Method):
     teacher then agree by cross-entropy; what is returned are the teacher's logits.
 
     The paper first trains the adapters on the source with the rest frozen; that code is not
-    released. A model that holds `AdaptedLinear` layers already is taken as it is, into any other
-    untrained ones are put.
+    released. A model that holds adapted layers already is taken as it is, into any other untrained
+    ones are put, and the log and `report` say beside which layers.
+
+    Of dense predictions nothing is published. There views keep every pixel in its place, so that
+    the variance is that of one pixel.
 
     Args:
+        published: Which script's values hold for the arguments that are None, see `ViDASettings`:
+            `"cifar10"`, `"cifar100"` or `"imagenet"`.
         low: Rank of the domain-shared branch.
         high: Rank of the domain-specific branch.
-        threshold: Of u: 0.2 in the paper and on ImageNet, 0.05 in the CIFAR script.
+        threshold: Of u.
         passes: Teacher passes over random views that the variance is taken of.
-        view: Makes a view; None: `RandomView()`, which supposes ImageNet's normalisation.
+        view: Makes a view; None: `RandomView()`, which supposes ImageNet's normalisation, for dense
+            predictions without its geometry.
         decay: Share of the old teacher kept, backbone.
-        decay_adapters: The same for adapters; 0.8 on ImageNet.
-        restore: Probability of each entry to go back to the source; 0 on ImageNet.
+        decay_adapters: The same for adapters.
+        restore: Probability of each entry to go back to the source.
         lr_adapters: Learning rate of the adapters.
-        loss: `"cross_entropy"` (CIFAR) or `"symmetric"` (ImageNet).
+        loss: `"cross_entropy"` or `"symmetric"`.
         scales: `"both"` branches are weighed (paper, clean). `"low_only"`: the high-rank one stays
             at 1, as a fault of the released code has it (reference).
-        where: Chooses the modules whose linear layers get adapters, by name and module.
+        where: Chooses the modules whose linear layers and 1x1 convolutions get adapters, by name
+            and module; None: linear layers of attention, or in a network without, all 1x1
+            convolutions; see `adaptable_layers`.
 
     Raises:
         ValueError: An argument is out of range, or no layer was found.
@@ -58,43 +68,61 @@ class ViDA(Method):
     def __init__(
         self,
         *,
+        published: Published = "cifar10",
         low: int = 1,
         high: int = 128,
-        threshold: float = 0.2,
+        threshold: float | None = None,
         passes: int = 10,
         view: View | None = None,
-        decay: float = 0.999,
-        decay_adapters: float = 0.999,
-        restore: float | StochasticRestore = 0.0,
-        lr_adapters: float = 1e-5,
-        loss: Loss = "cross_entropy",
+        decay: float | None = None,
+        decay_adapters: float | None = None,
+        restore: float | StochasticRestore | None = None,
+        lr_adapters: float | None = None,
+        loss: Loss | None = None,
         scales: Scales = "both",
-        where: Callable[[str, nn.Module], bool] = in_attention,
+        where: Where | None = None,
     ) -> None:
         super().__init__()
         if passes < 2:
             raise ValueError(f"passes have to be at least 2 to have a variance, not {passes}.")
-        if loss not in ("cross_entropy", "symmetric"):
+        if loss not in (None, "cross_entropy", "symmetric"):
             raise ValueError(f'loss has to be "cross_entropy" or "symmetric", not {loss!r}.')
+        if published not in PUBLISHED:
+            raise ValueError(
+                f"published has to be one of {', '.join(PUBLISHED)}, not {published!r}."
+            )
         if scales not in ("both", "low_only"):
             raise ValueError(f'scales has to be "both" or "low_only", not {scales!r}.')
-        self.low, self.high, self.threshold, self.passes = low, high, threshold, passes
-        self.view = view or RandomView()
-        self.decay, self.decay_adapters = decay, decay_adapters
-        self.restore = as_restore(restore)
-        self.lr_adapters, self.loss, self.scales, self.where = lr_adapters, loss, scales, where
+        script = PUBLISHED[published]
+        self.published, self.low, self.high, self.passes = published, low, high, passes
+        self.threshold = script.threshold if threshold is None else threshold
+        self.view = view
+        self.decay = script.decay if decay is None else decay
+        self.decay_adapters = script.decay_adapters if decay_adapters is None else decay_adapters
+        self.restore = as_restore(script.restore if restore is None else restore)
+        self.lr_adapters = script.lr_adapters if lr_adapters is None else lr_adapters
+        self.loss = script.loss if loss is None else loss
+        self.scales, self.where = scales, where
         self.shares = (1.0, 1.0)
 
     def prepare(self, network: nn.Module) -> nn.Module:
-        """Adapters beside the linear layers, unless the network brings its own."""
-        if any(isinstance(module, AdaptedLinear) for module in network.modules()):
+        """Adapters beside layers, unless the network brings its own."""
+        if adapters(network):
             return network
         if not inject(network, low=self.low, high=self.high, where=self.where):
             raise ValueError(
                 "vida puts adapters beside the linear layers of modules whose class is named "
-                "...Attention..., and the model has none; choose modules by where=."
+                "...Attention..., or beside 1x1 convolutions, and the model has neither; choose "
+                "modules by where=."
             )
+        found = described(network)
+        logger.info("vida adapts %d layers: %s", len(found), found)
         return network
+
+    def report(self) -> dict[str, Any]:
+        """Beside which layers adapters stand, and what the two branches count."""
+        low, high = self.shares
+        return {"adapters": described(self.teacher), "share_low": low, "share_high": high}
 
     def moves(self, network: nn.Module) -> Parameters:
         """All parameters, adapters included."""
@@ -105,8 +133,8 @@ class ViDA(Method):
         return self.lr_adapters if MARK in name else None
 
     def optimiser(self, *, dense: bool) -> OptimiserSettings:
-        """Adam 1e-4 (CIFAR10-C, ViT-B); SGD 5e-7 on ImageNet-C."""
-        return OptimiserSettings("adam", lr=1e-4)
+        """That of the script."""
+        return PUBLISHED[self.published].optimiser
 
     def attach(self, network: nn.Module) -> None:
         """The teacher starts as the source."""
@@ -114,11 +142,11 @@ class ViDA(Method):
 
     def step(self, learner: Learner, image: Tensor, valid: Tensor | None = None) -> Tensor:
         """Uncertainty, shares, loss of the student, teacher, restore."""
-        passes = [
-            learner.teach(self.teacher, self.view(image, learner.generator))
-            for _ in range(self.passes)
-        ]
-        self._weigh(learner.network, uncertainty(torch.stack(passes)))
+        view = self.view or RandomView(geometry=not learner.dense)
+        passes = (
+            learner.teach(self.teacher, view(image, learner.generator)) for _ in range(self.passes)
+        )
+        self._weigh(learner.network, uncertainty(passes))
         target = learner.teach(self.teacher, image)
         logits = learner.forward(image)
         samples = learner.select(logits, valid)
@@ -174,6 +202,26 @@ def branch_shares(unsure: float, threshold: float) -> tuple[float, float]:
     return (1 - unsure, 1 + unsure) if unsure >= threshold else (1 + unsure, 1 - unsure)
 
 
-def uncertainty(logits: Tensor) -> Tensor:
-    """A tenth of the mean unbiased variance over passes: (passes, N, K, ...) to a scalar."""
-    return 0.1 * logits.var(0).mean()
+def uncertainty(passes: Iterable[Tensor]) -> Tensor:
+    """A tenth of the mean unbiased variance over passes, one at a time in memory.
+
+    Args:
+        passes: Logits (N, K, ...) of at least two, or one tensor (passes, N, K, ...).
+
+    Returns:
+        A scalar.
+
+    >>> round(uncertainty(torch.tensor([[1.0], [3.0]])).item(), 4)  # a variance of 2
+    0.2
+    """
+    squares = mean = torch.zeros(())
+    count = 0
+    for logits in passes:
+        count += 1
+        if count == 1:
+            mean, squares = logits.clone(), torch.zeros_like(logits)
+            continue
+        difference = logits - mean
+        mean += difference / count
+        squares += difference * (logits - mean)
+    return 0.1 * squares.mean() / (count - 1)
