@@ -11,8 +11,9 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from uda.models import SegmentationNetwork
+from uda.models.detail_windows import sliding_boxes
 from uda.models.hrda_segmentor import HRDASegmentor
-from uda.models.sliding_segmentor import SlidingSegmentor, window_boxes
+from uda.models.sliding_segmentor import SlidingSegmentor
 
 MULTIPLE = 32
 """Sides of images that a graph of any size takes are multiples of it: the coarsest stride."""
@@ -86,7 +87,7 @@ class ExportNetwork(nn.Module):
         segmentor: Any = self.network.segmentor
         height, width = image.shape[2:]
         crop, stride = segmentor.test_cfg.crop_size, segmentor.test_cfg.stride
-        boxes = window_boxes((height, width), crop=tuple(crop), stride=tuple(stride))
+        boxes = sliding_boxes((height, width), crop, stride)
         total = count = torch.zeros((), dtype=image.dtype)
         for top, bottom, left, right in boxes:
             around = (left, width - right, top, height - bottom)
