@@ -25,9 +25,9 @@ model = dict(
         ],
     ),
 )
-# 62 images are soon learnt by heart, with what is wrong in their labels: what a round gains comes
-# within its first hundred iterations, and what later ones lose grows with their rate and length.
-optim_wrapper = dict(optimizer=dict(lr=1e-4))
+# The published rates. At thirty times these, as after source-only training, a hundred iterations lose
+# three points of what DAFormer has learnt (seed 0).
+optim_wrapper = dict(optimizer=dict(lr=3e-6))
 train_cfg = dict(max_iters=100, val_interval=50)
 default_hooks = dict(
     checkpoint=dict(interval=50, max_keep_ckpts=1),
@@ -48,7 +48,7 @@ rounds = dict(
     labelled_by="teacher",
     changes=[
         {},
-        {"optim_wrapper.optimizer.lr": 1e-5, "train_cfg.max_iters": 50},
-        {"optim_wrapper.optimizer.lr": 5e-6, "train_cfg.max_iters": 50},
+        {"optim_wrapper.optimizer.lr": 2e-6, "train_cfg.max_iters": 50},
+        {"optim_wrapper.optimizer.lr": 1e-6, "train_cfg.max_iters": 50},
     ],
 )
