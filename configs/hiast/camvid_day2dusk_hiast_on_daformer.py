@@ -1,6 +1,6 @@
 # python tools/train.py configs/daformer/camvid_day2dusk_daformer.py
 # python tools/train_rounds.py configs/hiast/camvid_day2dusk_hiast_on_daformer.py \
-#     --start work_dirs/camvid_day2dusk_daformer/iter_600.pth --start-network teacher
+#     --start work_dirs/camvid_day2dusk_daformer/iter_600.pth
 # (one round by hand: tools/generate_labels.py, then
 # python tools/train.py configs/hiast/camvid_day2dusk_hiast_on_daformer.py \
 #     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)

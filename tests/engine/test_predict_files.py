@@ -16,8 +16,8 @@ from uda.data.images import read_image
 from uda.data.video import VideoReader, VideoWriter
 from uda.engine.class_names import classes_of
 from uda.engine.evaluate import evaluation_dataset, load_network, write_predictions
-from uda.engine.inference import slide
 from uda.engine.image_prediction import Predictor
+from uda.engine.inference import slide
 from uda.engine.prediction_inputs import find_inputs
 from uda.engine.train import load_config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 
 import pytest
@@ -110,7 +111,8 @@ def test_serves_on_after_an_error(caplog: pytest.LogCaptureFixture) -> None:
     """A failed batch is left out: answers are the last snapshot's, later batches are learnt."""
     adapter, plain = model(), model()
     failing = Failing(adapter)
-    with SnapshotServer(adapter) as server:
+    # The level is set here, since other tests of this process may have set another.
+    with caplog.at_level(logging.WARNING, logger="uda.tta"), SnapshotServer(adapter) as server:
         server(images())
         server.wait()
         plain(images())

@@ -11,6 +11,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
 from uda.models import SegmentationNetwork
+from uda.models.daformer_head import DAFormerHead
 from uda.models.detail_windows import sliding_boxes
 from uda.models.hrda_segmentor import HRDASegmentor
 from uda.models.sliding_segmentor import SlidingSegmentor
@@ -66,6 +67,10 @@ class ExportNetwork(nn.Module):
         self.network = SegmentationNetwork(copy.deepcopy(segmentor).cpu())
         self.register_buffer("mean", None if mean is None else mean.detach().cpu().view(1, 3, 1, 1))
         self.register_buffer("std", None if std is None else std.detach().cpu().view(1, 3, 1, 1))
+        for module in self.network.modules():
+            if isinstance(module, DAFormerHead):
+                # The other order takes matrices that are made for one size of the image.
+                module.resizing = "first"
         if any_size:
             fix_same_padding(self.network)
         self.requires_grad_(False).eval()

@@ -40,7 +40,7 @@ def resized_sum(maps: Sequence[Tensor], size: Sequence[int], *, align_corners: b
         wide.append(torch.matmul(one, across.t()))
         rows.append(resizing(one.shape[2], height, like=one, align_corners=align_corners))
     stacked = torch.cat(wide, 2).flatten(0, 1)
-    down = torch.cat(rows, 1).expand(len(stacked), -1, -1)
+    down = torch.cat(rows, 1).expand(stacked.shape[0], -1, -1)
     if total is None:
         return torch.bmm(down, stacked).view(count, channels, height, width)
     return torch.baddbmm(total.flatten(0, 1), down, stacked).view(count, channels, height, width)
@@ -84,7 +84,7 @@ def depthwise_of_resized(
     # Columns first, with the kernel's weights: (C, w, k * W), the same for all images.
     mixing = torch.einsum("ckl,vwl->cwkv", kernel, columns).flatten(2)
     wide = torch.matmul(image, mixing).view(count * channels, height * taps_down, size[1])
-    together = rows.flatten(1).expand(len(wide), -1, -1)
+    together = rows.flatten(1).expand(wide.shape[0], -1, -1)
     return torch.bmm(together, wide).view(count, channels, *size)
 
 

@@ -50,7 +50,10 @@ def mean_over_windows(
         group = boxes[first : first + batch]
         windows = torch.cat([box.cut(image) for box in group])
         known = [{**meta, "img_shape": windows.shape[2:]} for _ in group for meta in metas]
-        for box, maps in zip(group, predict(windows, known).chunk(len(group)), strict=True):
+        found = predict(windows, known)
+        # An exported graph of any number of images cannot be cut by that number.
+        parts = found.split(image.shape[0]) if len(group) > 1 else (found,)
+        for box, maps in zip(group, parts, strict=True):
             box.cut(total).add_(maps.to(total.dtype))
             box.cut(count).add_(1)
     return total / count
