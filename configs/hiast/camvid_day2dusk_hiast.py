@@ -5,7 +5,8 @@
 # python tools/train.py configs/hiast/camvid_day2dusk_hiast.py \
 #     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)
 # CamVid day -> dusk, HIAST from a source-only start. Expected: 46.9 mIoU on
-# dusk val (seeds 0, 1, 2; the start: 34.0). Cost: about 5 minutes on one CPU core. Table: docs/results.md.
+# dusk val (seeds 0, 1, 2; the start: 34.0).
+# Cost: 6 minutes beside other work, 2 cores. Table: docs/results.md.
 _base_ = [
     "../_base_/data/camvid_dusk_pseudo_labelled.py",
     "../_base_/models/efficientnet_lite0.py",

@@ -5,7 +5,8 @@
 # python tools/train.py configs/hiast/camvid_day2dusk_hiast_on_daformer.py \
 #     --cfg-options train_dataloader.dataset.target.label_dir=LABELS model.start.checkpoint=FILE)
 # CamVid day -> dusk, HIAST from a DAFormer start. Expected: 46.7 mIoU on dusk val
-# (seeds 0, 1, 2; the start: 46.9). Cost: about 5 minutes on one CPU core. Table: docs/results.md.
+# (seeds 0, 1, 2; the start: 46.9).
+# Cost: 6 minutes beside other work, 2 cores. Table: docs/results.md.
 _base_ = [
     "../_base_/data/camvid_dusk_pseudo_labelled.py",
     "../_base_/models/efficientnet_lite0.py",
@@ -26,8 +27,7 @@ model = dict(
         ],
     ),
 )
-# The published rates. At thirty times these, as after source-only training, a hundred iterations lose
-# three points of what DAFormer has learnt (seed 0).
+# The published rates. Thirty times these, as after source-only training, lose what DAFormer has learnt.
 optim_wrapper = dict(optimizer=dict(lr=3e-6))
 train_cfg = dict(max_iters=100, val_interval=50)
 default_hooks = dict(

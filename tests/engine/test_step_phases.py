@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from uda import watching
+from uda.engine.live.phase_watch import PhaseWatch
 from uda.engine.step_phases import (
-    PhaseWatch,
     ProcessorClock,
     count_operations,
     measured_peak,

@@ -20,8 +20,8 @@ from torch import Tensor
 
 import uda.engine  # noqa: F401 - registers everything
 from uda.engine.host_memory import keep_freed_memory
+from uda.engine.live.phase_watch import PhaseWatch
 from uda.engine.step_phases import (
-    PhaseWatch,
     ProcessorClock,
     count_operations,
     measured_peak,

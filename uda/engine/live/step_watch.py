@@ -10,12 +10,13 @@ from torch import Tensor
 
 from uda.engine.live.clock import Clock
 from uda.engine.live.health import PseudoLabelSums
+from uda.engine.live.phase_watch import PhaseWatch
 from uda.structures import PseudoLabel
 
 LIVE = "live"
 
 
-class StepWatch:
+class StepWatch(PhaseWatch):
     """The `Watch` of a training run: a clock for the phases, sums for the pseudo-labels.
 
     Between `step_aside` and `step_back`, where a look-ahead makes virtual steps, nothing is
@@ -28,39 +29,14 @@ class StepWatch:
     """
 
     def __init__(self, clock: Clock, sums: PseudoLabelSums) -> None:
-        self.clock, self.sums = clock, sums
+        super().__init__(clock)
+        self.sums = sums
         self._groups: list[str] = []
-        self._aside = 0
 
     @classmethod
     def on(cls, device: torch.device, *, num_classes: int, stride: int) -> StepWatch:
         """A watch for a step on `device`; see `PseudoLabelSums` for the numbers."""
         return cls(Clock(device), PseudoLabelSums(num_classes=num_classes, stride=stride))
-
-    def enter(self, name: str) -> None:
-        """A phase begins."""
-        if not self._aside:
-            self.clock.enter(name)
-
-    def leave(self) -> None:
-        """The innermost phase ends."""
-        if not self._aside:
-            self.clock.leave()
-
-    def lap(self, name: str) -> None:
-        """Names the time since the last lap."""
-        if not self._aside:
-            self.clock.lap(name)
-
-    def step_aside(self, name: str) -> None:
-        """One phase, and nothing is told."""
-        self.enter(name)
-        self._aside += 1
-
-    def step_back(self) -> None:
-        """The end of that."""
-        self._aside -= 1
-        self.leave()
 
     def enter_group(self, name: str) -> None:
         """What follows belongs to a group."""
